@@ -1,0 +1,23 @@
+"""Checks at the border of the package: an error says what was given, what was expected and what to do."""
+
+import torch
+
+
+def require(condition, given, expected, advice="", error=ValueError):
+    """Raise ``error`` unless ``condition`` holds, in one form: given, expected, what to do.
+
+    Args:
+        condition: Anything with a truth value.
+        given: What the caller passed, in words and numbers.
+        expected: What would have been right.
+        advice: What to do about it; optional.
+        error: The exception class to raise.
+    """
+    if not condition:
+        raise error(f"Given: {given}. Expected: {expected}." + (f" {advice}" if advice else ""))
+
+
+def require_finite(name, tensor, advice=""):
+    """Raise ``ValueError`` if ``tensor`` holds a NaN or an infinity; says how many of how many."""
+    bad = int((~torch.isfinite(tensor)).sum())
+    require(bad == 0, f"`{name}` with {bad} of {tensor.numel()} entries NaN or infinite", "finite numbers", advice)

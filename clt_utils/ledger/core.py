@@ -1,0 +1,254 @@
+"""What a statement is, and what it means to check one: typed claims, collected over random trials.
+
+An entry is a generator function that draws one random instance and yields *claims* about it::
+
+    @statement("residual-sandwich", "The residual lies between two energy ratios", kind="theorem",
+               paper="Theorem 10, part", assumptions=("λ_min(A_x) > 0",), chapter="trainability/gradient-energy")
+    def residual_sandwich(rng):
+        ...
+        yield at_least("lower", residual, bound=energy / lam_max)
+        yield at_most("upper", residual, bound=energy / lam_min)
+
+    @residual_sandwich.breaks("A singular matrix: the smallest *nonzero* eigenvalue does not do")
+    def _(rng):
+        ...
+        yield at_most("upper", residual, bound=energy / smallest_nonzero)
+
+The check runs the function many times and every claim must hold; the counterexample drops an assumption and at least
+one of its claims must fail. What a pass does *not* prove is said by each type of claim (``Claim.proves_not``).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from .._checks import require
+
+statements: dict[str, "Statement"] = {}
+"""Every statement of the book by its slug, in the order of the book."""
+
+PROVES_NOT = {
+    "identity": "agreement on random instances up to rounding; not the identity for all",
+    "inequality": "no violation on the instances drawn; a rare one may exist",
+    "rate": "the slope over the range measured; not the limit",
+    "probability": "coverage within a binomial interval; not the exact probability",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One typed claim about one instance.
+
+    Attributes:
+        name: Which part of the statement ("lower", "upper", ...).
+        kind: "identity", "inequality", "rate" or "probability".
+        slack: How far the claim is from failing, relative; the claim holds iff ``slack >= 0``.
+        tightness: bound ÷ actual value; 1 is equality, nan where there is no bound to compare.
+    """
+
+    name: str
+    kind: str
+    slack: float
+    tightness: float = math.nan
+
+
+def identity(name, left, right, tol=1e-8):
+    """``left == right`` up to the relative error ``tol`` (float64; largest entry sets the scale)."""
+    left, right = _array(left), _array(right)
+    scale = max(np.abs(left).max(), np.abs(right).max(), 1e-300)
+    return Claim(name, "identity", float(tol - np.abs(left - right).max() / scale), 1.0)
+
+
+def at_most(name, value, bound, tol=1e-9):
+    """``value <= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
+    return _inequality(name, value, bound, tol, sign=1)
+
+
+def at_least(name, value, bound, tol=1e-9):
+    """``value >= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
+    return _inequality(name, value, bound, tol, sign=-1)
+
+
+def _inequality(name, value, bound, tol, sign):
+    value, bound = np.broadcast_arrays(_array(value), _array(bound))
+    finite = np.isfinite(bound)
+    scale = np.where(finite, np.maximum(np.maximum(np.abs(value), np.abs(np.where(finite, bound, 0))), 1e-300), 1.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slack = sign * (bound - value) / scale + tol
+        tightness = bound / value
+    slack = np.where(np.isnan(slack), -np.inf, slack)  # a NaN is never a pass
+    worst = int(slack.argmin())
+    return Claim(name, "inequality", float(slack.flat[worst]), float(tightness.flat[worst]))
+
+
+def rate(name, x, y, slope, tol=0.0, confidence=0.99):
+    """The slope of log y against log x is ``slope``: its confidence interval, widened by ``tol``, contains it."""
+    fit = stats.linregress(np.log(_array(x)), np.log(_array(y)))
+    half = stats.t.ppf(0.5 + confidence / 2, len(_array(x)) - 2) * fit.stderr + tol
+    return Claim(name, "rate", float(half - abs(fit.slope - slope)), float(fit.slope / slope) if slope else math.nan)
+
+
+def coverage(name, hits, draws, at_least, confidence=0.999):
+    """An event that must have probability ``at_least`` was seen ``hits`` times in ``draws``.
+
+    Fails only if the exact (Clopper–Pearson) upper confidence limit lies below ``at_least``.
+    """
+    upper = 1.0 if hits == draws else stats.beta.ppf(confidence, hits + 1, draws - hits)
+    return Claim(name, "probability", float(upper - at_least), float(at_least / max(hits / draws, 1e-300)))
+
+
+def _array(x):
+    x = x.detach().cpu().numpy() if hasattr(x, "detach") else x
+    return np.atleast_1d(np.asarray(x, dtype=float))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the trials say about one named part of a statement."""
+
+    name: str
+    kind: str
+    holds: bool
+    worst_slack: float
+    tightness: float
+    proves_not: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a check or of a counterexample.
+
+    Attributes:
+        slug: The statement.
+        holds: Whether every claim of every trial held.
+        worst_slack: The smallest relative slack over trials and parts; negative iff something failed.
+        tightness: bound ÷ actual of the loosest part (the one farthest from 1), median over trials; nan if no part has one.
+        trials: How many random instances were drawn.
+        parts: The same part by part.
+    """
+
+    slug: str
+    holds: bool
+    worst_slack: float
+    tightness: float
+    trials: int
+    parts: tuple[Part, ...]
+
+    def __str__(self):
+        lines = [f"{self.slug}: {'holds' if self.holds else 'FAILS'} in {self.trials} trial{'s' * (self.trials != 1)}"]
+        for p in self.parts:
+            lines.append(f"  {p.name:24s} {p.kind:11s} {'holds' if p.holds else 'FAILS'}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of the book: the thread from theorem to proof, code and test.
+
+    Attributes:
+        slug: Its one name: label in the chapter, key here, id of its test.
+        title: A short sentence in words.
+        kind: "theorem", "lemma", "proposition", "definition", "principle" or "corollary".
+        paper: Where the paper has it ("Theorem 10"), or "" if it is this book's own.
+        assumptions: Each assumption in words.
+        chapter: The page that proves it, relative to ``book/``, without suffix.
+        not_testable: Why there is no check, if there is none.
+        counterexamples: (what is dropped, generator of claims of which one must fail).
+    """
+
+    slug: str
+    title: str
+    kind: str
+    paper: str
+    assumptions: tuple[str, ...]
+    chapter: str
+    not_testable: str = ""
+    trials: int = 200
+    draws_at_once: bool = False
+    run: Callable[..., Iterator[Claim]] | None = None
+    counterexamples: list[tuple[str, Callable[..., Iterator[Claim]]]] = field(default_factory=list)
+
+    def check(self, rng, trials=None):
+        """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed) -> Result."""
+        require(self.run is not None, f"`{self.slug}`, which has no check ({self.not_testable})", "a statement with a check")
+        trials = self.trials if trials is None else trials
+        require(trials >= 1, f"trials={trials}", "at least one trial")
+        rng = np.random.default_rng(rng)
+        if self.draws_at_once:
+            return self._result(list(self.run(rng, trials)), trials)
+        return self._result([claim for _ in range(trials) for claim in self.run(rng)], trials)
+
+    @property
+    def counterexample(self):
+        """``counterexample(rng) -> Result`` of the first counterexample (``holds`` is False), or None."""
+        return (lambda rng=0: self.broken(rng)[0][1]) if self.counterexamples else None
+
+    def broken(self, rng=0):
+        """Run every counterexample -> list of (what was dropped, Result); each Result must not hold."""
+        rng = np.random.default_rng(rng)
+        return [(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples]
+
+    def breaks(self, why):
+        """Decorator: register a counterexample that drops what ``why`` names."""
+        return lambda run: self.counterexamples.append((why, run)) or run
+
+    def _result(self, claims, trials):
+        require(claims, f"no claim from the check of `{self.slug}`", "at least one claim", "A check that claims nothing proves nothing.")
+        parts = []
+        for name in dict.fromkeys(c.name for c in claims):
+            mine = [c for c in claims if c.name == name]
+            ratios = [c.tightness for c in mine if math.isfinite(c.tightness)]
+            worst = min(c.slack for c in mine)
+            parts.append(Part(name, mine[0].kind, worst >= 0, worst, float(np.median(ratios)) if ratios else math.nan,
+                              PROVES_NOT[mine[0].kind]))
+        rated = [p.tightness for p in parts if math.isfinite(p.tightness)]
+        loosest = max(rated, key=lambda t: abs(math.log(t)) if t > 0 else math.inf, default=math.nan)
+        worst = min(p.worst_slack for p in parts)
+        return Result(self.slug, worst >= 0, worst, loosest, trials, tuple(parts))
+
+
+def statement(slug, title, *, kind, assumptions, chapter, paper="", trials=200, draws_at_once=False):
+    """Decorator: enter a statement into the ledger; the function draws an instance from ``rng`` and yields claims.
+
+    With ``draws_at_once`` the function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
+    """
+    def enter(run):
+        return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, trials=trials,
+                                draws_at_once=draws_at_once, run=run))
+    return enter
+
+
+def untestable(slug, title, *, kind, assumptions, chapter, why, paper=""):
+    """Enter a statement that no computation can check, and say why."""
+    return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, not_testable=why))
+
+
+def _enter(entry):
+    require(entry.slug not in statements, f"a second entry `{entry.slug}`", "one entry a slug")
+    statements[entry.slug] = entry
+    return entry
+
+
+def check(slug, seed=0, trials=None):
+    """Check one statement on random instances.
+
+    Args:
+        slug: The statement's name, e.g. "risk-sandwich".
+        seed: Seed of the instances.
+        trials: How many; the entry's own number by default.
+
+    Returns:
+        A ``Result``; print it for one line a part.
+
+    Raises:
+        ValueError: On a name that is not in the ledger, with the closest ones.
+    """
+    import difflib
+
+    close = difflib.get_close_matches(slug, statements, 3)
+    require(slug in statements, f"the name {slug!r}", "a slug of the ledger",
+            f"Did you mean {', '.join(close)}?" if close else "See `clt_utils.ledger.statements`.")
+    return statements[slug].check(seed, trials)
