@@ -1,0 +1,331 @@
+"""Every bound of the book as a pure function: numbers, arrays or tensors in, the same out, float64 inside.
+
+Where a statement has two sides the function returns ``(lower, upper)``. A side that says nothing is ``inf``.
+"""
+
+import functools
+import inspect
+
+import numpy as np
+import torch
+
+from ._checks import require
+from .duality import SHANNON
+
+
+def _pure(*names):
+    """Decorator: convert the arguments ``names`` to float64 tensors, the result back to what came in."""
+    def decorate(function):
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def converted(*args, **kwargs):
+            bound = signature.bind(*args, **kwargs)
+            given = [bound.arguments[k] for k in names if bound.arguments.get(k) is not None]
+            for k in names:
+                if bound.arguments.get(k) is not None:
+                    bound.arguments[k] = _tensor(k, bound.arguments[k])
+            back = _identity if any(isinstance(x, torch.Tensor) for x in given) else (
+                torch.Tensor.numpy if any(isinstance(x, np.ndarray) for x in given) else torch.Tensor.item)
+            out = function(*bound.args, **bound.kwargs)
+            return tuple(map(back, out)) if isinstance(out, tuple) else back(out)
+        return converted
+    return decorate
+
+
+def _identity(x):
+    return x
+
+
+def _tensor(name, x):
+    x = torch.as_tensor(x, dtype=torch.float64)
+    require(not torch.isnan(x).any(), f"`{name}` = NaN", "a number")
+    return x
+
+
+def _nonnegative(**values):
+    for name, x in values.items():
+        require(bool((x >= 0).all()), f"`{name}` down to {float(x.min()):g}", "numbers ≥ 0")
+
+
+def _sizes(n, batch_size):
+    require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
+
+
+def _ratio(numerator, denominator):
+    """numerator / denominator with 0/0 = 0 for the lower and x/0 = inf for x > 0."""
+    return torch.where(numerator == 0, torch.zeros_like(numerator), numerator / denominator)
+
+
+# Trainability: the gradient energy and the structure matrix
+
+@_pure("energy", "lam_min", "lam_max")
+def residual_bounds(energy, lam_min, lam_max):
+    """g/λ_max ≤ ‖e‖² ≤ g/λ_min (``residual-sandwich``).
+
+    Args:
+        energy: Gradient energy g ≥ 0, of a sample or a mean.
+        lam_min: Smallest eigenvalue of the structure matrix; over the data for a mean. At 0 the upper side is inf.
+        lam_max: Largest eigenvalue, likewise.
+
+    Returns:
+        (lower, upper) for the squared residual; the upper side is inf wherever λ_min = 0.
+    """
+    _nonnegative(energy=energy, lam_min=lam_min, lam_max=lam_max)
+    energy, lam_min, lam_max = torch.broadcast_tensors(energy, lam_min, lam_max)
+    require(bool((lam_min <= lam_max).all()), "`lam_min` above `lam_max`", "lam_min ≤ lam_max")
+    return _ratio(energy, lam_max), torch.where(lam_min > 0, energy / lam_min, torch.inf)
+
+
+@_pure("energy", "lam_min", "lam_max", "p_min")
+def risk_bounds(energy, lam_min, lam_max, generator, p_min=None):
+    """(σ/2) g/λ_max ≤ d ≤ (β/2) g/λ_min, for softmax d ≤ g/(λ_min p_min) (``risk-sandwich``).
+
+    Args:
+        energy: Gradient energy of a sample, or its mean.
+        lam_min: Smallest eigenvalue of the structure matrix; over the data for a mean.
+        lam_max: Largest eigenvalue, likewise.
+        generator: The generator of the loss; its σ and β enter.
+        p_min: Smallest predicted probability (over the data for a mean); only softmax cross-entropy uses it.
+
+    Returns:
+        (lower, upper) for the loss, or for the risk when means and extremes over the data came in. The upper side is
+        inf for a generator without a finite β, such as sparsemax's, where no such bound is true.
+    """
+    lower, upper = residual_bounds(energy, lam_min, lam_max)
+    if generator is SHANNON:
+        upper = torch.full_like(upper, torch.inf) if p_min is None else _ratio_to_p_min(upper, p_min)
+    else:
+        upper = torch.full_like(upper, torch.inf) if np.isinf(generator.smoothness) else generator.smoothness / 2 * upper
+    return generator.strong_convexity / 2 * lower, upper
+
+
+def _ratio_to_p_min(residual, p_min):
+    require(bool(((p_min >= 0) & (p_min <= 1)).all()), f"`p_min` = {p_min.tolist()}", "probabilities in [0, 1]")
+    return torch.where(p_min > 0, residual / p_min, torch.inf)
+
+
+@_pure("residual")
+def ce_bounds_from_residual(residual, num_classes):
+    """−log(1−√(r/2)) ≤ −log p_y ≤ −log(1−√((K−1)r/K)) for a one-hot target (``ce-from-residual``).
+
+    Args:
+        residual: r = ‖1_y − p‖², in [0, 2].
+        num_classes: K ≥ 2.
+
+    Returns:
+        (lower, upper) for the cross-entropy in nats; the upper side is inf once (K−1)r/K ≥ 1.
+    """
+    require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
+    _nonnegative(residual=residual)
+    require(bool((residual <= 2 + 1e-9).all()), f"`residual` up to {float(residual.max()):g}",
+            "at most 2, the largest squared distance within the simplex")
+    return _surprise((residual / 2).sqrt()), _surprise(((num_classes - 1) * residual / num_classes).sqrt())
+
+
+def _surprise(wrong_mass):
+    """−log(1 − t), inf from t = 1 on."""
+    return -torch.log1p(-wrong_mass.clamp(max=1.0))
+
+
+@_pure("energy", "lam_min", "lam_max", "p_min")
+def risk_bounds_sharp(energy, lam_min, lam_max, num_classes, p_min=None):
+    """Cross-entropy between energy ratios without p_min where that is possible (``risk-sandwich-sharp``).
+
+    Args:
+        energy: Gradient energy of each sample; do not average before, average the bounds.
+        lam_min: Smallest eigenvalue of each structure matrix (on 1^⊥ is allowed and sharper).
+        lam_max: Largest eigenvalue, likewise.
+        num_classes: K ≥ 2.
+        p_min: Smallest predicted probability of each sample; where given, the smaller of both upper bounds counts.
+
+    Returns:
+        (lower, upper) for the cross-entropy of each sample, in nats.
+    """
+    low, high = residual_bounds(energy, lam_min, lam_max)
+    lower = ce_bounds_from_residual(low.clamp(max=2.0), num_classes)[0]
+    upper = ce_bounds_from_residual(high.clamp(max=2.0), num_classes)[1]
+    return lower, upper if p_min is None else torch.minimum(upper, _ratio_to_p_min(high, p_min))
+
+
+# Divergences
+
+@_pure("p", "q")
+def chi_squared(p, q):
+    """χ²(p‖q) = Σ (p−q)²/q, (..., K) -> (...,); inf where q = 0 < p (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²)."""
+    return torch.where(p == q, 0.0, (p - q).square() / q).sum(-1)
+
+
+@_pure("p", "q")
+def kl_upper_bound(p, q):
+    """KL(p‖q) ≤ ‖p−q‖²/min q, (..., K) -> (...,); inf where some q = 0 (``kl-upper-bound``)."""
+    _nonnegative(p=p, q=q)
+    smallest = q.amin(-1)
+    return torch.where(smallest > 0, (p - q).square().sum(-1) / smallest, torch.inf)
+
+
+# Stochastic gradient descent
+
+@_pure("energy", "gradient_norm_sq")
+def batch_energy(energy, gradient_norm_sq, *, n, batch_size):
+    """E‖∇L_B‖² of a uniform batch drawn without replacement, exactly (``batch-energy-identity``).
+
+    Args:
+        energy: Mean squared norm of the per-sample gradients, Ê.
+        gradient_norm_sq: Squared norm of the mean gradient, ‖∇R̂‖².
+        n: Number of samples.
+        batch_size: m, between 1 and n.
+
+    Returns:
+        (n−m)/(m(n−1)) Ê + n(m−1)/(m(n−1)) ‖∇R̂‖².
+    """
+    _sizes(n, batch_size)
+    if n == 1:
+        return energy
+    m = batch_size
+    return ((n - m) * energy + n * (m - 1) * gradient_norm_sq) / (m * (n - 1))
+
+
+def _descent_constant(smoothness, step):
+    require(smoothness > 0 and 0 < step <= 1 / smoothness * (1 + 1e-12), f"step={step:g} with smoothness={smoothness:g}",
+            "0 < step ≤ 1/smoothness", "Beyond it the descent lemma gives nothing.")
+    return step * (1 - smoothness * step / 2)
+
+
+@_pure("risk_drop", "interference")
+def sgd_gradient_bound(risk_drop, interference, *, n, batch_size, smoothness, step, num_steps):
+    """Bound on the mean of ‖∇L_B‖² along a run of SGD (``sgd-batch-gradient``).
+
+    Args:
+        risk_drop: R̂(θ_0) − R̂(θ_N).
+        interference: M, the mean change of the out-of-batch risk over a step (signed, realized).
+        n: Number of samples.
+        batch_size: m.
+        smoothness: L of every batch loss on the segments visited.
+        step: α ≤ 1/L.
+        num_steps: N.
+
+    Returns:
+        n·drop/(m c N) + (n−m)/(m c)·M with c = α(1 − Lα/2).
+    """
+    _sizes(n, batch_size)
+    scale = batch_size * _descent_constant(smoothness, step)
+    return n * risk_drop / (scale * num_steps) + (n - batch_size) / scale * interference
+
+
+@_pure("risk_drop", "interference")
+def sgd_energy_bound(risk_drop, interference, *, n, batch_size, smoothness, step, num_steps):
+    """Bound on the mean expected energy along SGD with fresh uniform batches (``sgd-energy``); arguments in expectation.
+
+    Needs n > 1 and batch_size < n; the other arguments are those of ``sgd_gradient_bound``.
+    """
+    _sizes(n, batch_size)
+    require(batch_size < n, f"batch_size={batch_size} with n={n}", "batch_size < n",
+            "A full batch controls the mean gradient, not the energy.")
+    c = _descent_constant(smoothness, step)
+    return (n - 1) / c * (n * risk_drop / ((n - batch_size) * num_steps) + interference)
+
+
+# Architecture
+
+def near_isometry_bounds(num_outputs, num_parameters, radius=1.0):
+    """Eigenvalues of A when its K rows are uniform in a ball of ℝ^P, with probability 1 − O(1/K) (``width-near-isometry``).
+
+    Args:
+        num_outputs: K ≥ 2.
+        num_parameters: P > 1 with 2 ln K ≤ P.
+        radius: ε of the ball.
+
+    Returns:
+        (lower, upper); the lower end is informative (positive) only for P ≳ 6K² ln K.
+    """
+    K, P = num_outputs, num_parameters
+    require(K >= 2 and P > 1, f"num_outputs={K}, num_parameters={P}", "num_outputs ≥ 2 and num_parameters > 1")
+    require(2 * np.log(K) <= P, f"num_outputs={K}, num_parameters={P}", "2 ln K ≤ P", "Use more parameters.")
+    spread = (K - 1) * np.sqrt(6 * np.log(K) / (P - 1))
+    return float(radius**2 * ((1 - 2 * np.log(K) / P) ** 2 - spread)), float(radius**2 * (1 + spread))
+
+
+# Generalization
+
+@_pure("output_range")
+def max_loss(output_range, num_classes):
+    """γ = log(1 + (K−1)e^osc), the largest cross-entropy when max f − min f ≤ osc (``max-loss``), in nats."""
+    require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
+    _nonnegative(output_range=output_range)
+    return torch.nn.functional.softplus(output_range + np.log(num_classes - 1), threshold=100.0)
+
+
+@_pure("max_loss", "entropy_population", "entropy_sample")
+def generalization_range(max_loss, entropy_population, entropy_sample):
+    """Ent_q(Y|U) − γ ≤ R − R̂ ≤ γ − Ent_q̂(Y|U) (``generalization-range``)."""
+    _nonnegative(max_loss=max_loss, entropy_population=entropy_population, entropy_sample=entropy_sample)
+    return entropy_population - max_loss, max_loss - entropy_sample
+
+
+@_pure("max_loss", "tv")
+def tv_gap_bound(max_loss, tv):
+    """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``)."""
+    _nonnegative(max_loss=max_loss, tv=tv)
+    require(bool((tv <= 1 + 1e-9).all()), f"`tv` up to {float(tv.max()):g}", "a total variation in [0, 1]")
+    return max_loss * tv
+
+
+@_pure("probabilities")
+def tv_mean_bound(probabilities, n):
+    """E TV(q, q̂_n) ≤ ½ Σ √(q(1−q)/n), (..., s) -> (...,) (``tv-mean``)."""
+    _nonnegative(probabilities=probabilities)
+    require(n >= 1, f"n={n}", "at least one sample")
+    return 0.5 * (probabilities * (1 - probabilities) / n).clamp(min=0).sqrt().sum(-1)
+
+
+def _confidence(n, delta):
+    require(n >= 1, f"n={n}", "at least one sample")
+    require(0 < delta < 1, f"delta={delta}", "a failure probability between 0 and 1")
+
+
+@_pure("max_loss")
+def generalization_tail(max_loss, support, n, delta):
+    """γ(½√((s−1)/n) + √(ln(1/δ)/(2n))), for all h at once, g fixed before the sample (``generalization-tail``).
+
+    Args:
+        max_loss: γ over the population support.
+        support: s, the number of pairs (u, y) of positive probability.
+        n: Sample size.
+        delta: Failure probability.
+
+    Returns:
+        The bound on |R − R̂|; vacuous once it exceeds γ.
+    """
+    _nonnegative(max_loss=max_loss)
+    _confidence(n, delta)
+    require(support >= 1, f"support={support}", "at least one pair of positive probability")
+    return max_loss * (0.5 * np.sqrt((support - 1) / n) + np.sqrt(np.log(1 / delta) / (2 * n)))
+
+
+@_pure("max_loss", "entropy")
+def fixed_predictor_tail(max_loss, n, delta, entropy=None):
+    """Two-sided bound on |R − R̂| for a predictor fixed before the sample (``fixed-predictor-tail``).
+
+    Args:
+        max_loss: γ; the loss lies in [0, γ].
+        n: Sample size.
+        delta: Failure probability.
+        entropy: Population Ent_Φ(Y|U) if known; above γ/2 it bounds the variance by Ent(γ−Ent).
+
+    Returns:
+        The smallest of Hoeffding's, Chebyshev's and Bernstein's bounds, each of which holds by itself with probability
+        1 − δ; which is smallest depends on the arguments alone, so the choice costs nothing.
+    """
+    _nonnegative(max_loss=max_loss)
+    _confidence(n, delta)
+    variance = max_loss.square() / 4
+    if entropy is not None:
+        require(bool(((entropy >= 0) & (entropy <= max_loss)).all()), f"`entropy` = {entropy.tolist()}",
+                "0 ≤ entropy ≤ max_loss", "The entropy is a floor of the risk, which γ bounds.")
+        variance = torch.where(entropy >= max_loss / 2, entropy * (max_loss - entropy), variance)
+    log_term = np.log(2 / delta)
+    hoeffding = max_loss * np.sqrt(log_term / (2 * n))
+    chebyshev = (variance / (n * delta)).sqrt()
+    bernstein = (2 * variance * log_term / n).sqrt() + 2 * max_loss * log_term / (3 * n)
+    return torch.minimum(torch.minimum(hoeffding, chebyshev), bernstein)
