@@ -1,5 +1,7 @@
 """Checks at the border of the package: an error says what was given, what was expected and what to do."""
 
+import difflib
+
 import torch
 
 
@@ -21,3 +23,10 @@ def require_finite(name, tensor, advice=""):
     """Raise ``ValueError`` if ``tensor`` holds a NaN or an infinity; says how many of how many."""
     bad = int((~torch.isfinite(tensor)).sum())
     require(bad == 0, f"`{name}` with {bad} of {tensor.numel()} entries NaN or infinite", "finite numbers", advice)
+
+
+def require_name(what, name, known):
+    """Raise ``ValueError`` unless ``name`` is one of ``known``; the error names the closest ones, or all."""
+    close = difflib.get_close_matches(str(name).lower(), known, 3)
+    require(name in known, f"the {what} {name!r}", f"one of {', '.join(map(repr, known))}",
+            f"Did you mean {' or '.join(map(repr, close))}?" if close else "")

@@ -1,0 +1,126 @@
+"""The data sets of the book: scikit-learn's digits, which need no network, and four that torchvision downloads."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ._checks import require, require_name
+
+TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""The data sets that are downloaded, by the name of their class in ``torchvision.datasets``."""
+
+NAMES = ("digits", *TORCHVISION)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and their labels.
+
+    Attributes:
+        inputs: Images with values in [0, 1], (n, C, H, W) float32.
+        targets: Labels from 0 to ``num_classes - 1``, (n,) int64.
+        num_classes: K.
+        name: What ``load`` was asked for.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    num_classes: int
+    name: str
+
+    def __len__(self):
+        return len(self.targets)
+
+
+def load(name, *, split="train", size=None, limit=None, seed=0, root=None):
+    """One split of a data set, resized and limited on request.
+
+    Digits have no split of their own: of every class each fifth image, in the order of the data, is a test image.
+    Images are resized bilinearly, with an antialiasing filter where they shrink.
+
+    Args:
+        name: "digits" (8×8, drawn up to 28×28 like MNIST), "mnist", "fashion-mnist", "cifar10" or "cifar100".
+        split: "train" or "test".
+        size: Side of the images in pixels; by default 28 for digits and the data's own side otherwise.
+        limit: Keep only this many samples, drawn with ``seed``, as many of each class as can be (none differs by more than
+            one while the data last). A larger limit with the same seed keeps the smaller one's samples and adds to them.
+        seed: Seed of the draw.
+        root: Folder of the downloaded files; ``cache_folder() / "data"`` by default.
+
+    Returns:
+        A ``Dataset``.
+
+    Raises:
+        ValueError: On an unknown name or split, or a size or limit that makes no sense.
+        ConnectionError: If the files are neither at ``root`` nor to be downloaded or read.
+    """
+    require_name("data set", name, NAMES)
+    require_name("split", split, ("train", "test"))
+    require(size is None or size >= 1, f"size={size}", "a side of at least one pixel, or None")
+    images, targets, num_classes = _digits(split) if name == "digits" else _torchvision(name, split, root)
+    require(limit is None or 1 <= limit <= len(targets), f"limit={limit}", f"from 1 to the {len(targets)} samples of {name}'s {split} split",
+            "Leave it out for all of them.")
+    if limit is not None:
+        chosen = _balanced(targets, num_classes, limit, seed)
+        images, targets = images[chosen], targets[chosen]
+    size = size or (28 if name == "digits" else images.shape[-1])
+    if images.shape[-1] != size:
+        images = interpolate(images.float(), (size, size), mode="bilinear", antialias=True).clamp(0, 255)
+    return Dataset(images.float() / 255, targets, num_classes, name)
+
+
+def cache_folder():
+    """Where downloads and cached runs go: the environment variable CLT_CACHE, or ``~/.cache/clt_utils``."""
+    return Path(os.environ.get("CLT_CACHE", "~/.cache/clt_utils")).expanduser()
+
+
+def _balanced(targets, num_classes, limit, seed):
+    """Indices of ``limit`` samples: one of each class in turn, classes and samples in random order."""
+    random = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(targets), generator=random)
+    place = torch.randperm(num_classes, generator=random)[targets]
+    turn = torch.empty_like(targets)
+    for label in range(num_classes):
+        members = order[targets[order] == label]
+        turn[members] = torch.arange(len(members))
+    return (turn * num_classes + place).argsort()[:limit]
+
+
+def _digits(split):
+    from sklearn.datasets import load_digits  # imported here: a second that models and training need not wait for
+
+    bunch = load_digits()
+    images, targets = torch.from_numpy(bunch.images)[:, None] * (255 / 16), torch.from_numpy(bunch.target).long()
+    is_test = torch.zeros(len(targets), dtype=torch.bool)
+    for label in range(10):
+        is_test[(targets == label).nonzero()[4::5, 0]] = True
+    keep = is_test if split == "test" else ~is_test
+    return images[keep], targets[keep], 10
+
+
+def _torchvision(name, split, root):
+    from torchvision import datasets  # imported here, as above
+
+    root = Path(root) if root else cache_folder() / "data"
+    timeout = socket.getdefaulttimeout()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        socket.setdefaulttimeout(30)  # torchvision sets none, so a network that swallows packets would hang for ever
+        with FileLock(root / f"{name}.lock"):  # two runs of a sweep may want to download at once
+            data = getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=True)
+    except Exception as error:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
+        raise ConnectionError(
+            f"Given: the data set {name!r}, which could not be downloaded to or read from {root} ({error}). Expected: a network "
+            f'connection, or its files in that folder. Use load("digits"), which needs neither, or copy the files there; '
+            f"if the folder holds half a download, delete it.") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    images, targets = torch.as_tensor(data.data), torch.as_tensor(data.targets).long()
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return images, targets, len(data.classes)

@@ -1,0 +1,100 @@
+"""The networks of the book, none of whose samples interact: Models A and B, LeNet, ResNet-18 and ViT, without BatchNorm."""
+
+from torch import nn
+
+from ._checks import require, require_name
+
+
+def build(name, num_classes, in_channels, image_size, depth=None, width=None, skip=None):
+    """A freshly initialized network that maps images (B, in_channels, image_size, image_size) to outputs (B, num_classes).
+
+    Weights come from PyTorch's global random state; call ``torch.manual_seed`` first to fix them.
+
+    Args:
+        name: "model-a" (plain repeated blocks), "model-b" (the same with identity skips), "lenet", "resnet18" or "vit".
+        num_classes: K.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels.
+        depth: Number n_d of repeated blocks; of Models A and B (4 by default) and of ViT (6).
+        width: Number n_w of channels of each block; of Models A and B (16 by default) and of ViT (192, a multiple of 64).
+        skip: True turns "model-a" into "model-b"; None leaves the name's choice.
+
+    Returns:
+        An ``nn.Module``.
+
+    Raises:
+        ValueError: On an unknown name, or a number that the network cannot have.
+    """
+    require_name("model", name, NAMES)
+    for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "depth": depth,
+                        "width": width}.items():
+        require(value is None or value >= 1, f"{what}={value}", "at least 1")
+    if name in ("model-a", "model-b"):
+        require(name == "model-a" or skip is not False, "model-b with skip=False", "skips", 'Model B without skips is "model-a".')
+        return _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip))
+    require(skip is None, f"skip={skip} for {name}", "None", "Only Models A and B come with and without skips.")
+    if name == "vit":
+        return _vit(num_classes, in_channels, image_size, depth or 6, width or 192)
+    require(depth is None and width is None, f"depth={depth}, width={width} for {name}", "None", f"The shape of {name} is fixed.")
+    return (_lenet if name == "lenet" else _resnet18)(num_classes, in_channels, image_size)
+
+
+NAMES = ("model-a", "model-b", "lenet", "resnet18", "vit")
+
+
+class Skip(nn.Module):
+    """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``)."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, h):
+        return h + self.block(h)
+
+
+def _repeated_blocks(num_classes, in_channels, image_size, depth, width, skip):
+    """Model A, or B with ``skip``: a 4×4 patch stem, ``depth`` blocks of 3×3 convolution and ReLU, a linear head."""
+    require(image_size >= 4, f"image_size={image_size}", "at least 4 for Models A and B")
+
+    def block():
+        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
+
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 4, stride=4), nn.ReLU(),
+        *[Skip(block()) if skip else block() for _ in range(depth)],
+        nn.Flatten(), nn.Linear(width * (image_size // 4) ** 2, num_classes))
+
+
+def _lenet(num_classes, in_channels, image_size):
+    """LeNet-5 with ReLU and max pooling; no normalization."""
+    side = (image_size // 2 - 4) // 2
+    require(side >= 1, f"image_size={image_size}", "at least 12 for lenet")
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(16 * side**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, num_classes))
+
+
+def _resnet18(num_classes, in_channels, image_size):
+    """torchvision's ResNet-18 with a layer norm over each whole feature map, and a 3×3 stem without pooling for small images."""
+    from torchvision.models.resnet import BasicBlock, ResNet  # imported here: the other models need not wait for it
+
+    model = ResNet(BasicBlock, [2, 2, 2, 2], num_classes, norm_layer=lambda channels: nn.GroupNorm(1, channels))
+    model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    model.maxpool = nn.Identity()
+    return model
+
+
+def _vit(num_classes, in_channels, image_size, depth, width):
+    """torchvision's VisionTransformer on 4×4 patches, without dropout, heads of 64 channels."""
+    from torchvision.models import VisionTransformer  # imported here, as above
+
+    require(image_size % 4 == 0, f"image_size={image_size}", "a multiple of 4 for vit, whose patches are 4×4")
+    require(width % 64 == 0, f"width={width}", "a multiple of 64 for vit, whose heads have 64 channels")
+    model = VisionTransformer(image_size, 4, depth, width // 64, width, 4 * width, num_classes=num_classes)
+    model.conv_proj = nn.Conv2d(in_channels, width, 4, stride=4)
+    nn.init.trunc_normal_(model.conv_proj.weight, std=(in_channels * 16) ** -0.5)  # as torchvision does for three channels
+    nn.init.zeros_(model.conv_proj.bias)
+    return model
