@@ -1,0 +1,341 @@
+"""Part II of the ledger, first chapter: gradient energy and the structure matrix."""
+
+import numpy as np
+import torch
+from scipy import optimize
+
+from ..bounds import residual_bounds, risk_bounds, risk_bounds_sharp
+from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
+from ..structure import extreme_eigenvalues, gradient_energy, structure_matrix
+from .core import at_least, at_most, identity, rate, statement
+
+CHAPTER = "trainability/gradient-energy"
+
+
+# Random instances. Networks are small, in float64, with every weight trainable.
+
+def random_network(rng, num_classes=None, head=True):
+    """A random multilayer perceptron, a batch for it, and its number of outputs -> (model, inputs, K)."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    K = int(rng.integers(2, 6)) if num_classes is None else num_classes
+    sizes = [int(rng.integers(2, 7)) for _ in range(int(rng.integers(2, 5)))]
+    activation = [torch.nn.Tanh, torch.nn.ReLU, torch.nn.GELU][int(rng.integers(3))]
+    layers = [m for a, b in zip(sizes, sizes[1:]) for m in (torch.nn.Linear(a, b), activation())]
+    model = torch.nn.Sequential(*layers, *([torch.nn.Linear(sizes[-1], K)] if head else [])).double()
+    return model, _normal(rng, int(rng.integers(1, 6)), sizes[0]), K
+
+
+def random_psd(rng, K, rank=None):
+    """A = JJᵀ with a wide spread of scales, (K, K); singular if rank < K."""
+    J = _normal(rng, K, rank or K + int(rng.integers(0, 4))) * torch.exp(_normal(rng, K, 1))
+    return J @ J.mT
+
+
+def _normal(rng, *shape):
+    return torch.from_numpy(rng.standard_normal(shape))
+
+
+def _simplex_points(rng, n, K):
+    return torch.from_numpy(rng.dirichlet(np.full(K, 0.7), size=n))
+
+
+def _quadratic(A, e):
+    return (e * (A @ e[..., None])[..., 0]).sum(-1)
+
+
+# The statements
+
+@statement("chain-identity", "The gradient is the Jacobian times the residual", kind="lemma", paper="Definitions 6–7",
+           assumptions=("Φ* is differentiable at f_θ(x)", "f_θ(x) is differentiable in θ", "the loss is the one Φ generates",
+                        "samples do not interact"), chapter=CHAPTER, trials=40)
+def chain_identity(rng):
+    model, inputs, K = random_network(rng)
+    targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
+    for generator in (SHANNON, SQUARED):
+        e, jacobian, gradient = _chain(model, inputs, lambda f: fenchel_young_loss(generator, targets, f),
+                                       lambda f: generator.predict(f) - torch.nn.functional.one_hot(targets, K))
+        yield identity(f"gradient ({generator.name})", gradient, (e[:, None] @ jacobian)[:, 0])
+        yield identity(f"energy ({generator.name})", gradient_energy(model, inputs, targets, generator),
+                       _quadratic(structure_matrix(model, inputs), e))
+
+
+def _chain(model, inputs, loss, residual):
+    """Residuals (B, K), Jacobians (B, K, P) and loss gradients (B, P), by plain autograd on the whole batch."""
+    parameters = list(model.parameters())
+
+    def flat_gradient(scalar):
+        gradient = torch.autograd.grad(scalar, parameters, retain_graph=True)
+        return torch.cat([g.flatten() for g in gradient])
+
+    outputs = model(inputs)
+    jacobian = torch.stack([torch.stack([flat_gradient(f_k) for f_k in f]) for f in outputs])
+    gradient = torch.stack([flat_gradient(d) for d in loss(outputs)])
+    return residual(outputs).detach(), jacobian, gradient
+
+
+@chain_identity.breaks("The loss is not the one Φ generates: squared error *after* softmax carries an extra factor ∇²Φ*(f)")
+def _(rng):
+    model, inputs, K = random_network(rng)
+    target = torch.nn.functional.one_hot(torch.from_numpy(rng.integers(K, size=len(inputs))), K)
+    e, jacobian, gradient = _chain(model, inputs, lambda f: 0.5 * (f.softmax(-1) - target).square().sum(-1),
+                                   lambda f: f.softmax(-1) - target)
+    yield identity("gradient", gradient, (e[:, None] @ jacobian)[:, 0])
+
+
+@chain_identity.breaks("Samples interact: with batch normalization in training mode the batch gradient is not a sum of J_xᵀe")
+def _(rng):
+    torch.manual_seed(int(rng.integers(2**31)))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4, momentum=None), torch.nn.Linear(4, 2)).double()
+    inputs = _normal(rng, 5, 3)
+    targets = torch.from_numpy(rng.integers(2, size=5))
+    loss = fenchel_young_loss(SHANNON, targets, model(inputs)).sum()  # the first pass also stores the batch statistics
+    batch_gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+    model.eval()  # now statistics are constants, and a Jacobian of each sample exists
+    _, _, gradient = _chain(model, inputs, lambda f: fenchel_young_loss(SHANNON, targets, f), SHANNON.predict)
+    yield identity("batch gradient", batch_gradient, gradient.sum(0))
+
+
+@statement("residual-sandwich", "The residual lies between two energy ratios", kind="theorem", paper="Theorem 10, first part",
+           assumptions=("λ_min(A_x) > 0 for the upper side",), chapter=CHAPTER)
+def residual_sandwich(rng):
+    K = int(rng.integers(1, 9))
+    A, e = random_psd(rng, K), _normal(rng, K)
+    lower, upper = residual_bounds(_quadratic(A, e), *extreme_eigenvalues(A))
+    yield at_least("lower", e.square().sum(), bound=lower)
+    yield at_most("upper", e.square().sum(), bound=upper)
+
+
+@residual_sandwich.breaks("A_x singular: the smallest nonzero eigenvalue does not replace λ_min, a residual in the kernel has no energy")
+def _(rng):
+    K = int(rng.integers(3, 9))
+    A = random_psd(rng, K, rank=K - 1)
+    lam, vectors = torch.linalg.eigh(A)
+    e = vectors[:, 0] + 0.01 * vectors[:, 1]
+    yield at_most("upper", e.square().sum(), bound=_quadratic(A, e) / lam[1])
+
+
+@statement("simplex-restriction", "For softmax only the eigenvalues on 1^⊥ count", kind="proposition",
+           assumptions=("predictions sum to one (softmax, sparsemax)", "the target sums to one"), chapter=CHAPTER)
+def simplex_restriction(rng):
+    K = int(rng.integers(2, 9))
+    A, f = random_psd(rng, K), 3 * _normal(rng, K)
+    mu = _simplex_points(rng, 1, K)[0]
+    for generator in (SHANNON, GINI):
+        e = generator.predict(f) - mu
+        yield identity(f"e ⟂ 1 ({generator.name})", e.sum() + 1, 1.0)
+        (low, high), (low_s, high_s) = extreme_eigenvalues(A), extreme_eigenvalues(A, on_simplex=True)
+        yield at_least("λ_min on 1^⊥", low_s, bound=low)
+        yield at_most("λ_max on 1^⊥", high_s, bound=high)
+        lower, upper = residual_bounds(_quadratic(A, e), low_s, high_s)
+        yield at_least("residual, lower", e.square().sum(), bound=lower)
+        yield at_most("residual, upper", e.square().sum(), bound=upper)
+
+
+@simplex_restriction.breaks("A target that does not sum to one: two labels at once, (1, 1, 0)")
+def _(rng):
+    A = torch.eye(3, dtype=torch.float64) + 5 * torch.ones(3, 3, dtype=torch.float64)
+    e = _normal(rng, 3).softmax(-1) - torch.tensor([1.0, 1.0, 0.0])
+    lower, _ = residual_bounds(_quadratic(A, e), *extreme_eigenvalues(A, on_simplex=True))
+    yield at_least("residual, lower", e.square().sum(), bound=lower)
+
+
+def _sandwich_instance(rng, generator, one_hot=False):
+    """Random structure matrices, outputs and targets -> (energy, λ_min, λ_max, p_min, loss), each (n,), and K."""
+    K, n = int(rng.integers(2, 8)), int(rng.integers(1, 6))
+    A, f = torch.stack([random_psd(rng, K) for _ in range(n)]), 2 * _normal(rng, n, K)
+    mu = torch.from_numpy(np.eye(K)[rng.integers(K, size=n)]) if one_hot else _simplex_points(rng, n, K)
+    prediction = generator.predict(f)
+    energy = _quadratic(A, prediction - mu)
+    return energy, *extreme_eigenvalues(A, generator.on_simplex), prediction.amin(-1), fenchel_young_loss(generator, mu, f), K
+
+
+@statement("risk-sandwich", "The risk lies between two energy ratios", kind="theorem", paper="Theorem 10",
+           assumptions=("lower side: Φ closed and σ-strongly convex", "upper side: λ_min > 0, and ∇Φ is β-Lipschitz on the segment "
+                        "between prediction and target; for softmax 1/p_min takes the place of β/2"), chapter=CHAPTER)
+def risk_sandwich(rng):
+    for generator in (SHANNON, SQUARED):
+        energy, low, high, p_min, loss, _ = _sandwich_instance(rng, generator)
+        p = p_min if generator is SHANNON else None
+        lower, upper = risk_bounds(energy, low, high, generator, p)
+        yield at_least(f"lower ({generator.name})", loss, bound=lower)
+        yield at_most(f"upper ({generator.name})", loss, bound=upper)
+        lower, upper = risk_bounds(energy.mean(), low.min(), high.max(), generator, None if p is None else p.min())
+        yield at_least(f"mean, lower ({generator.name})", loss.mean(), bound=lower)
+        yield at_most(f"mean, upper ({generator.name})", loss.mean(), bound=upper)
+
+
+@risk_sandwich.breaks("Sparsemax: Φ is not differentiable on the border. Outputs (−5, 0), first class true: the loss is 5, β r/2 only 1")
+def _(rng):
+    f, target = torch.tensor([-5.0, 0.0], dtype=torch.float64), torch.tensor(0)
+    e = GINI.predict(f) - torch.tensor([1.0, 0.0])
+    yield at_most("upper", fenchel_young_loss(GINI, target, f), bound=0.5 * e.square().sum())
+
+
+@risk_sandwich.breaks("Softmax with a constant in place of 1/p_min: a confident error has bounded residual and unbounded loss")
+def _(rng):
+    f, target = torch.tensor([-50.0, 0.0], dtype=torch.float64), torch.tensor(0)
+    e = SHANNON.predict(f) - torch.tensor([1.0, 0.0])
+    yield at_most("upper", fenchel_young_loss(SHANNON, target, f), bound=10 * e.square().sum())
+
+
+@risk_sandwich.breaks("λ_min = 0: no energy, yet a positive risk")
+def _(rng):
+    J = _normal(rng, 3, 2)
+    A = J @ J.mT
+    lam, vectors = torch.linalg.eigh(A)
+    e = vectors[:, 0]
+    yield at_most("upper", 0.5 * e.square().sum(), bound=0.5 * _quadratic(A, e) / lam[1])
+
+
+@statement("risk-sandwich-sharp", "Cross-entropy between energy ratios, without p_min", kind="theorem",
+           assumptions=("softmax cross-entropy", "one-hot targets", "(K−1)g/(Kλ_min) < 1 for the upper side"), chapter=CHAPTER)
+def risk_sandwich_sharp(rng):
+    energy, low, high, p_min, loss, K = _sandwich_instance(rng, SHANNON, one_hot=True)
+    lower, upper = risk_bounds_sharp(energy, low, high, K, p_min)
+    yield at_least("lower", loss, bound=lower)
+    yield at_most("upper", loss, bound=upper)
+    yield at_least("lower, against the plain bound", lower, bound=risk_bounds(energy, low, high, SHANNON, p_min)[0])
+    yield at_most("upper, against the plain bound", upper, bound=risk_bounds(energy, low, high, SHANNON, p_min)[1])
+
+
+@risk_sandwich_sharp.breaks("A soft target (½, ½) and a prediction at a corner: the residual stays below ½, the divergence does not stay bounded")
+def _(rng):
+    f, mu = torch.tensor([-60.0, 0.0], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
+    residual = (SHANNON.predict(f) - mu).square().sum()
+    yield at_most("upper", fenchel_young_loss(SHANNON, mu, f), bound=risk_bounds_sharp(residual, 1.0, 1.0, 2)[1])
+
+
+@statement("energy-global-optimum", "No energy and positive structure matrices: a global minimum", kind="theorem", paper="Theorem 10 and Figure 2",
+           assumptions=("every A_x has λ_min ≥ c > 0, along the sequence", "the lower end of the loss is reached or approached by a fit"),
+           chapter=CHAPTER, trials=8)
+def energy_global_optimum(rng):
+    inputs, wide = _normal(rng, 3, 4), 24
+    torch.manual_seed(int(rng.integers(2**31)))
+    hidden = torch.nn.Linear(4, wide).double()
+    features = torch.cat([torch.tanh(hidden(inputs)).detach(), torch.ones(3, 1)], 1)
+    for generator, targets in ((SQUARED, _normal(rng, 3, 3)), (SHANNON, torch.from_numpy(rng.integers(3, size=3)))):
+        energies, risks, floors = _descend(features, targets, generator, steps=400)
+        # the head alone gives every A_x the floor λ_min = ‖a‖²+1, so the energy alone decides
+        if generator is SQUARED:
+            bound = risk_bounds(energies, floors.min(), floors.min(), generator)[1]
+        else:  # the largest energy of a sample is at most n times the mean
+            bound = risk_bounds_sharp(len(inputs) * energies, floors.min(), floors.min(), 3)[1]
+            yield rate("softmax: approached, as √energy", energies[-100:], risks[-100:], slope=0.5, tol=0.1)
+        yield at_most(f"risk, from the energy ({generator.name})", risks, bound=bound)
+
+
+def _descend(features, targets, generator, steps):
+    """Gradient descent on a linear head, (n, w) features -> energies (steps,), risks (steps,), floors ‖a‖² (n,)."""
+    floors = features.square().sum(-1)
+    weights = torch.zeros(3, features.shape[1], dtype=torch.float64, requires_grad=True)
+    energies, risks = [], []
+    for _ in range(steps):
+        outputs = features @ weights.mT
+        loss = fenchel_young_loss(generator, targets, outputs)
+        residual, = torch.autograd.grad(loss.sum(), outputs, retain_graph=True)
+        energies.append((residual.square().sum(-1) * floors).mean())
+        risks.append(loss.mean().detach())
+        gradient, = torch.autograd.grad(loss.mean(), weights)
+        weights = (weights - 2 / floors.max() * gradient).detach().requires_grad_()
+    return torch.stack(energies), torch.stack(risks), floors
+
+
+@energy_global_optimum.breaks("Zero *mean* gradient in place of zero energy: f₁=θ, y₁=½, f₂=θ², y₂=4 at θ ≈ −1.834")
+def _(rng):
+    risk = lambda t: 0.5 * (t - 0.5) ** 2 + 0.5 * (t**2 - 4) ** 2
+    stationary = optimize.brentq(lambda t: (t - 0.5) + 2 * t * (t**2 - 4), -2.0, -1.5)
+    best = optimize.minimize_scalar(risk, bounds=(1, 3), method="bounded").fun
+    yield identity("mean gradient", 1 + (stationary - 0.5) + 2 * stationary * (stationary**2 - 4), 1.0)
+    yield at_most("risk", risk(stationary), bound=best, tol=1e-6)
+
+
+@energy_global_optimum.breaks("A singular structure matrix: f = θ₁θ₂x at θ = 0 has no energy and is not a minimum")
+def _(rng):
+    x, y = 1.0, 1.0
+    outputs = torch.tensor(0.0)
+    yield at_most("risk", 0.5 * (outputs * x - y) ** 2, bound=0.0)
+
+
+@statement("head-floor", "A linear head keeps λ_min above ‖a‖²+1", kind="proposition",
+           assumptions=("the last layer is f = Wa + b", "W and b are trainable and used nowhere else", "nothing follows it"),
+           chapter=CHAPTER, trials=40)
+def head_floor(rng):
+    model, inputs, _ = random_network(rng)
+    features = model[:-1](inputs)
+    lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs))
+    yield at_least("λ_min", lam_min, bound=features.square().sum(-1) + 1)
+
+
+@head_floor.breaks("A tied head: f = w(1−w) + b, where the feature 1−w uses the head's own weight, at w = ½")
+def _(rng):
+    w, b = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.5, 0.0))
+    dw, db = torch.autograd.grad(w * (1 - w) + b, (w, b))
+    yield at_least("λ_min", dw**2 + db**2, bound=(1 - 0.5) ** 2 + 1)
+
+
+@head_floor.breaks("Something after the head: tanh of the outputs saturates")
+def _(rng):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh()).double()
+    inputs = 20 * _normal(rng, 1, 3)
+    lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs))
+    yield at_least("λ_min", lam_min, bound=inputs.square().sum(-1) + 1)
+
+
+@statement("block-sum", "Structure matrices add up over parameter blocks", kind="proposition",
+           assumptions=("disjoint blocks", "the same parameter values"), chapter=CHAPTER, trials=40)
+def block_sum(rng):
+    model, inputs, _ = random_network(rng)
+    whole = structure_matrix(model, inputs)
+    parameters = list(model.parameters())
+    kept = rng.random(len(parameters)) < 0.5
+    kept[-1], kept[0] = True, False
+    parts = []
+    for choice in (kept, ~kept):
+        for p, trainable in zip(parameters, choice):
+            p.requires_grad_(bool(trainable))
+        parts.append(structure_matrix(model, inputs))
+    yield identity("sum", sum(parts), whole)
+    (low, high), (low_kept, high_kept) = extreme_eigenvalues(whole), extreme_eigenvalues(parts[0])
+    yield at_most("freezing and λ_min", low_kept, bound=low)
+    yield at_most("freezing and λ_max", high_kept, bound=high)
+
+
+@block_sum.breaks("Different parameter values with equal outputs: f = θ₁θ₂ at (1, 1) and, with θ₂ frozen, at (½, 2)")
+def _(rng):
+    yield at_most("freezing and λ_max", 2.0**2, bound=1.0**2 + 1.0**2)
+
+
+@statement("ntk-interlacing", "The tangent kernel's spectrum contains every structure matrix's", kind="proposition",
+           assumptions=("the same outputs", "the same samples"), chapter=CHAPTER, trials=40)
+def ntk_interlacing(rng):
+    model, inputs, _ = random_network(rng)
+    lam_min, lam_max = extreme_eigenvalues(structure_matrix(model, inputs))
+    kernel = torch.linalg.eigvalsh(_tangent_kernel(model(inputs), model))
+    yield at_least("λ_min(A_x)", lam_min, bound=kernel[0])
+    yield at_most("λ_max(A_x)", lam_max, bound=kernel[-1])
+
+
+def _tangent_kernel(outputs, model):
+    """Θ = JJᵀ over all samples and outputs, (BK, BK), by one backward pass an output."""
+    rows = []
+    for f in outputs.flatten():
+        gradient = torch.autograd.grad(f, list(model.parameters()), retain_graph=True)
+        rows.append(torch.cat([g.flatten() for g in gradient]))
+    J = torch.stack(rows)
+    return J @ J.mT
+
+
+@ntk_interlacing.breaks("Other outputs: the kernel of the summed logits (a common shortcut) has a λ_min above that of the A_x")
+def _(rng):
+    model, inputs, K = random_network(rng, num_classes=3)
+    lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs[:1]))
+    kernel = torch.linalg.eigvalsh(_tangent_kernel(model(inputs[:1]).sum(-1), model))
+    yield at_least("λ_min(A_x)", lam_min, bound=kernel[0])
+
+
+@ntk_interlacing.breaks("Other samples: the kernel at inputs ten times smaller says nothing about λ_max at these")
+def _(rng):
+    model = torch.nn.Linear(3, 2).double()
+    inputs = 5 + torch.from_numpy(rng.random((4, 3)))
+    _, lam_max = extreme_eigenvalues(structure_matrix(model, inputs))
+    yield at_most("λ_max(A_x)", lam_max, bound=torch.linalg.eigvalsh(_tangent_kernel(model(inputs / 10), model))[-1])

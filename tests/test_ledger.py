@@ -1,0 +1,77 @@
+"""Every statement holds on random instances, every counterexample fails, and the ledger itself can tell the difference."""
+
+import math
+
+import numpy as np
+import pytest
+
+from clt_utils.ledger import check, core, statements
+
+TESTABLE = [s for s, e in statements.items() if not e.not_testable]
+BROKEN = [(s, i) for s, e in statements.items() for i in range(len(e.counterexamples))]
+
+
+@pytest.mark.parametrize("slug", TESTABLE)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_statement_holds(slug, seed):
+    result = check(slug, seed)
+    assert result.holds, str(result)
+    assert result.worst_slack >= 0
+
+
+@pytest.mark.parametrize("slug, which", BROKEN, ids=[f"{s}-{i}" for s, i in BROKEN])
+def test_counterexample_fails(slug, which):
+    for seed in range(3):
+        why, result = statements[slug].broken(seed)[which]
+        assert not result.holds, f"{slug}: dropping «{why}» should break it"
+        assert result.worst_slack < -1e-3, f"{slug}: «{why}» breaks it only within rounding ({result.worst_slack})"
+
+
+@pytest.mark.parametrize("slug", statements)
+def test_entry_is_complete(slug):
+    entry = statements[slug]
+    assert entry.title and entry.assumptions and entry.chapter
+    assert entry.not_testable or entry.run is not None
+    assert entry.kind in {"theorem", "lemma", "proposition", "definition", "principle", "corollary"}
+
+
+def test_identity_sees_a_small_error():
+    assert core.identity("x", np.ones(3), np.ones(3)).slack >= 0
+    assert core.identity("x", np.ones(3), np.ones(3) + 1e-6).slack < 0
+
+
+def test_inequality_sees_a_violation_a_nan_and_the_worst_entry():
+    assert core.at_most("x", [1.0, 2.0], [1.0, 2.0]).slack >= 0
+    assert core.at_most("x", [1.0, 2.1], [1.0, 2.0]).slack < 0
+    assert core.at_least("x", [1.0, 1.9], [1.0, 2.0]).slack < 0
+    assert core.at_most("x", [math.nan], [1.0]).slack < 0
+    assert core.at_most("x", [5.0], [math.inf]).slack > 0
+    assert core.at_least("x", [5.0], [math.inf]).slack < 0
+    assert core.at_most("x", [2.0], [6.0]).tightness == pytest.approx(3.0)
+
+
+def test_rate_sees_a_wrong_slope():
+    x = np.geomspace(1, 100, 20)
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.02, 20))
+    assert core.rate("x", x, x**-0.5 * noise, slope=-0.5).slack >= 0
+    assert core.rate("x", x, x**-0.5 * noise, slope=-1.0).slack < 0
+
+
+def test_coverage_sees_too_few_hits():
+    assert core.coverage("x", 950, 1000, at_least=0.95).slack >= 0
+    assert core.coverage("x", 900, 1000, at_least=0.95).slack < 0
+
+
+def test_unknown_slug_names_the_closest():
+    with pytest.raises(ValueError, match="residual-sandwich"):
+        check("residual-sandwhich")
+
+
+def test_a_check_without_claims_is_an_error():
+    entry = core.Statement("x", "x", "lemma", "", ("none",), "x", run=lambda rng: iter(()))
+    with pytest.raises(ValueError, match="no claim"):
+        entry.check(0)
+
+
+def test_same_seed_same_result():
+    assert check("residual-sandwich", 7) == check("residual-sandwich", 7)
