@@ -71,8 +71,10 @@ def residual_bounds(energy, lam_min, lam_max):
     Returns:
         (lower, upper) for the squared residual; the upper side is inf wherever λ_min = 0.
     """
-    _nonnegative(energy=energy, lam_min=lam_min, lam_max=lam_max)
+    _nonnegative(energy=energy, lam_max=lam_max)
     energy, lam_min, lam_max = torch.broadcast_tensors(energy, lam_min, lam_max)
+    require(bool((lam_min >= -1e-6 * lam_max).all()), f"`lam_min` down to {float(lam_min.min()):g}",
+            "eigenvalues of a positive semidefinite matrix, rounding aside")
     require(bool((lam_min <= lam_max).all()), "`lam_min` above `lam_max`", "lam_min ≤ lam_max")
     return _ratio(energy, lam_max), torch.where(lam_min > 0, energy / lam_min, torch.inf)
 

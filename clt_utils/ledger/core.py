@@ -18,9 +18,12 @@ The check runs the function many times and every claim must hold; the counterexa
 one of its claims must fail. What a pass does *not* prove is said by each type of claim (``Claim.proves_not``).
 """
 
+import difflib
+import html
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -143,6 +146,35 @@ class Result:
             lines.append(f"  {p.name:24s} {p.kind:11s} {'holds' if p.holds else 'FAILS'}")
         return "\n".join(lines)
 
+    def _repr_html_(self):
+        """A table, one row a part: verdict, tightness with a meter, and what a pass does not prove."""
+        rows = "".join(
+            f"<tr><th scope='row'>{html.escape(p.name)}</th><td>{p.kind}</td><td>{'holds' if p.holds else '<strong>fails</strong>'}</td>"
+            f"<td>{_meter(p.tightness)}</td><td>{p.proves_not}</td></tr>" for p in self.parts)
+        return (f"<table class='clt-check'><caption>{self.slug}, {self.trials} trial{'s' * (self.trials != 1)}</caption><thead><tr>"
+                "<th scope='col'>part</th><th scope='col'>kind</th><th scope='col'>verdict</th><th scope='col'>bound ÷ actual, median</th>"
+                f"<th scope='col'>a pass does not prove</th></tr></thead><tbody>{rows}</tbody></table>")
+
+
+def _meter(tightness):
+    """The ratio in figures, and a bar that is full when bound and actual value agree and halves with every factor e."""
+    if not math.isfinite(tightness):
+        return "no bound to compare"
+    full = 2 ** -abs(math.log(tightness)) if tightness > 0 else 0.0
+    return (f"<span aria-hidden='true' style='display:inline-block;width:5em;height:.6em;border:1px solid currentColor'>"
+            f"<span style='display:block;height:100%;width:{100 * full:.0f}%;background:currentColor'></span></span> {tightness:.2g}")
+
+
+class Broken(NamedTuple):
+    """What a counterexample drops, and the outcome, whose ``holds`` must be False."""
+
+    why: str
+    result: Result
+
+    def __str__(self):
+        failed = ", ".join(p.name for p in self.result.parts if not p.holds)
+        return f"{self.why}\n  -> {'FAILS: ' + failed if failed else 'still holds'}"
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -187,9 +219,9 @@ class Statement:
         return (lambda rng=0: self.broken(rng)[0][1]) if self.counterexamples else None
 
     def broken(self, rng=0):
-        """Run every counterexample -> list of (what was dropped, Result); each Result must not hold."""
+        """Run every counterexample -> list of ``Broken(why, result)``; no ``result`` may hold."""
         rng = np.random.default_rng(rng)
-        return [(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples]
+        return [Broken(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples]
 
     def breaks(self, why):
         """Decorator: register a counterexample that drops what ``why`` names."""
@@ -246,9 +278,27 @@ def check(slug, seed=0, trials=None):
     Raises:
         ValueError: On a name that is not in the ledger, with the closest ones.
     """
-    import difflib
+    return _find(slug).check(seed, trials)
 
+
+def breaks(slug, seed=0):
+    """Run the counterexamples of one statement: each drops an assumption, and the conclusion must fail.
+
+    Args:
+        slug: The statement's name, e.g. "risk-sandwich".
+        seed: Seed of the instances.
+
+    Returns:
+        A list of ``Broken(why, result)``; print each.
+
+    Raises:
+        ValueError: On a name that is not in the ledger, with the closest ones.
+    """
+    return _find(slug).broken(seed)
+
+
+def _find(slug):
     close = difflib.get_close_matches(slug, statements, 3)
     require(slug in statements, f"the name {slug!r}", "a slug of the ledger",
             f"Did you mean {', '.join(close)}?" if close else "See `clt_utils.ledger.statements`.")
-    return statements[slug].check(seed, trials)
+    return statements[slug]
