@@ -1,0 +1,130 @@
+"""What the book asks of Sphinx beyond its configuration: pages that work offline, an honest cache, facts about a chapter."""
+
+import hashlib
+import html
+import importlib.util
+import os
+import shutil
+import textwrap
+from pathlib import Path
+
+from docutils import nodes
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.fileutil import copy_asset
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS_A_MINUTE = 200
+WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so many words
+
+
+def setup(app):
+    app.add_node(chapter_facts)
+    app.add_directive("chapter-facts", ChapterFacts)
+    app.connect("config-inited", configure)
+    app.connect("doctree-resolved", fill_in_facts)
+    app.connect("doctree-resolved", make_ids_unique)
+    app.connect("html-page-context", finish_page, priority=900)  # after everyone who adds scripts
+    app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", forget_old_caches)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+# ---- settings and cache
+
+def fingerprint(root=ROOT):
+    """A hash of all that chapters compute with besides their own cells: the package and the recorded runs."""
+    digest = hashlib.sha256()
+    for path in sorted([*(root / "clt_utils").rglob("*.py"), *(root / "book" / "results").rglob("*.json")]):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def configure(app, config):
+    """Set what depends on another setting or on the state of the package."""
+    os.environ["CLT_SITE_BUILD"] = "1"  # tells the kernels that figures must work without one
+    config.mathjax_path = "mathjax/tex-chtml.js"
+    # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
+    # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.
+    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / fingerprint())
+    options = config.html_theme_options
+    if options.get("repository_url"):
+        options |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
+        options["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org",
+                                     "colab_url": "https://colab.research.google.com"}
+
+
+def forget_old_caches(app, error):
+    """Keep the caches of the last few states: switching back is quick and the disk stays small."""
+    caches = sorted((Path(app.outdir).parent / ".jupyter_cache").glob("*/"), key=lambda path: path.stat().st_mtime)
+    for old in caches[:-5]:
+        shutil.rmtree(old)
+
+
+# ---- pages
+
+def copy_mathjax(app, error):
+    """Put MathJax beside the pages: the part that reads TeX, its fonts, and what a screen reader uses."""
+    if error or app.builder.format != "html":
+        return
+    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for part in ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2", "a11y", "sre/mathmaps/base.json",
+                 "sre/mathmaps/en.json"):
+        target = Path(app.outdir, "_static", "mathjax", part)
+        copy_asset(source / part, target.parent if target.suffix else target)
+
+
+def make_ids_unique(app, doctree, docname):
+    """sphinx-proof gives the body of every statement the id "proof-content"; an id may occur once a page."""
+    for section in doctree.findall(nodes.section):
+        if section["ids"] == ["proof-content"]:
+            section["ids"] = []
+
+
+def finish_page(app, pagename, templatename, context, doctree):
+    """Describe the page to search engines, and drop the inline scripts that Sphinx 7.4 lists twice."""
+    metatags = context.get("metatags", "")
+    if 'name="description"' not in metatags:
+        first = next(doctree.findall(nodes.paragraph), None) if doctree else None
+        text = first.astext() if first else f"{context.get('title', '')}: {app.config.project}"
+        text = textwrap.shorten(" ".join(text.split()), 160, placeholder="…")
+        context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
+    scripts = context["script_files"]
+    context["script_files"] = [script for i, script in enumerate(scripts) if script not in scripts[:i]]
+
+
+# ---- how long a chapter takes
+
+class chapter_facts(nodes.General, nodes.Element):
+    """Where the facts go once the chapter has been read and run."""
+
+
+class ChapterFacts(SphinxDirective):
+    """``{chapter-facts}``: minutes to read and to run the chapter; option ``gpu`` says whether it wants one."""
+
+    option_spec = {"gpu": str}
+
+    def run(self):
+        return [chapter_facts(gpu=self.options.get("gpu", "not needed"))]
+
+
+def fill_in_facts(app, doctree, docname):
+    """Replace the placeholder: reading time from the words and formulas, running time as measured."""
+    for node in doctree.findall(chapter_facts):
+        words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
+        words += WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))
+        facts = [("To read", f"{max(1, round(words / WORDS_A_MINUTE))} minutes")]
+        run = NbMetadataCollector.get_exec_data(app.env, docname)
+        if run and run["runtime"] is not None:
+            facts.append(("To run", f"{duration(run['runtime'])} where this page was built ({os.cpu_count()} CPU cores)"))
+            facts.append(("GPU", node["gpu"]))
+        line = nodes.paragraph(classes=["chapter-facts"])
+        for i, (name, value) in enumerate(facts):
+            line += [nodes.Text(" · " * (i > 0)), nodes.strong("", name), nodes.Text(f" {value}")]
+        node.replace_self(line)
+
+
+def duration(seconds):
+    """Seconds in words, as exact as a reader needs: "8 seconds", "3 minutes"."""
+    return f"{max(1, round(seconds))} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"

@@ -1,0 +1,152 @@
+"""The index of statements: made from the ledger and from what the chapters label; the two must agree."""
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+from clt_book import ROOT, fingerprint
+
+logger = logging.getLogger(__name__)
+TRIALS = 20  # a look at every build; the tests run each statement's own number
+PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", "proposition", "theorem"}
+COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightness", "Breaks when dropped")
+
+
+def setup(app):
+    app.add_node(statement_index)
+    app.add_directive("statement-index", StatementIndex)
+    app.connect("builder-inited", check_statements)
+    app.connect("env-updated", lambda app, env: sorted(getattr(env, "index_pages", set()) & env.all_docs.keys()))
+    app.connect("env-check-consistency", compare)
+    app.connect("doctree-resolved", fill_in_index)
+    app.connect("html-collect-pages", source_pages)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+
+
+def check_statements(app):
+    """Check every statement of the ledger, once for each state of the package."""
+    cache = Path(app.outdir).parent / ".ledger" / f"{fingerprint()}.json"
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(survey()))
+    app.ledger = json.loads(cache.read_text())
+    for entry in app.ledger:
+        if entry["check"] and not entry["check"]["holds"]:
+            logger.warning("the check of the statement `%s` fails", entry["slug"])
+        for dropped, broken in entry["counterexamples"]:
+            if not broken:
+                logger.warning("the counterexample of `%s` does not break it: %s", entry["slug"], dropped)
+
+
+def survey():
+    """What the index says about each statement of the ledger -> list of dicts, in the order of the book."""
+    from clt_utils.ledger import statements  # here, because it loads torch
+
+    entries = []
+    for entry in statements.values():
+        result = None
+        if entry.run:
+            result = entry.check(0, entry.trials if entry.draws_at_once else min(TRIALS, entry.trials))
+            result = {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness,
+                      "trials": result.trials}
+        path, line = (inspect.getsourcefile(entry.run), inspect.getsourcelines(entry.run)[1]) if entry.run else ("", 0)
+        entries.append({
+            "slug": entry.slug, "title": entry.title, "kind": entry.kind, "paper": entry.paper, "chapter": entry.chapter,
+            "not_testable": entry.not_testable, "check": result,
+            "counterexamples": [(dropped, not broken.holds) for dropped, broken in entry.broken(0)],
+            "source": (str(Path(path).relative_to(ROOT).with_suffix("")), line) if entry.run else None,
+        })
+    return entries
+
+
+def compare(app, env):
+    """Warn where chapters and ledger disagree; a build with warnings fails."""
+    ledger = {entry["slug"]: entry for entry in app.ledger}
+    labelled = getattr(env, "proof_list", {})
+    for slug, place in labelled.items():
+        if slug not in ledger and place["realtype"] in PROVED:
+            logger.warning("the %s `%s` has no entry in the ledger", place["realtype"], slug, location=place["docname"])
+    for slug, entry in ledger.items():
+        place = labelled.get(slug)
+        if place and place["docname"] != entry["chapter"]:
+            logger.warning("`%s` is in another chapter than its ledger entry says (%s)", slug, entry["chapter"],
+                           location=place["docname"])
+        elif not place and entry["chapter"] in env.all_docs:
+            logger.warning("the chapter does not label `%s`, which the ledger says it proves", slug, location=entry["chapter"])
+
+
+class statement_index(nodes.General, nodes.Element):
+    """Where the table goes once all chapters have been read."""
+
+
+class StatementIndex(SphinxDirective):
+    """``{statement-index}``: the table of all statements."""
+
+    def run(self):
+        self.env.index_pages = getattr(self.env, "index_pages", set()) | {self.env.docname}
+        return [statement_index()]
+
+
+def fill_in_index(app, doctree, docname):
+    """Replace the placeholder by the table."""
+    for node in doctree.findall(statement_index):
+        head = nodes.thead("", table_row([nodes.Text(name)] for name in COLUMNS))
+        body = nodes.tbody("", *(table_row(cells(app, docname, entry)) for entry in app.ledger))
+        columns = [nodes.colspec(colwidth=1) for _ in COLUMNS]
+        node.replace_self(nodes.table("", nodes.tgroup("", *columns, head, body, cols=len(COLUMNS)), classes=["statement-index"]))
+
+
+def table_row(contents):
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *content)) for content in contents))
+
+
+def cells(app, docname, entry):
+    """The cells of one statement, in the order of COLUMNS, each a list of inline nodes."""
+    check, slug = entry["check"], entry["slug"]
+    place = getattr(app.env, "proof_list", {}).get(slug)
+    title, where = nodes.Text(entry["title"]), "chapter to come"
+    if place:
+        title = make_refnode(app.builder, docname, place["docname"], slug, title)
+        number = app.env.toc_fignumbers.get(place["docname"], {}).get(place["countertype"], {}).get(slug, ())
+        where = f"{place['realtype'].title()} {'.'.join(map(str, number))}"
+    status = f"not testable: {entry['not_testable']}"
+    if check:
+        status = f"{'holds' if check['holds'] else 'FAILS'} in {check['trials']} trial{'s' * (check['trials'] != 1)}"
+    code = [nodes.Text(", "), source_link(app, docname, *entry["source"])] if check else []
+    return [
+        [title, nodes.Text(" "), nodes.literal("", slug)],
+        [nodes.Text(where)],
+        [nodes.Text(entry["paper"] or "this book’s own")],
+        [nodes.Text(status), *code],
+        [nodes.Text(number_or_dash(check and check["worst_slack"]))],
+        [nodes.Text(number_or_dash(check and check["tightness"]))],
+        [nodes.Text("; ".join(dropped for dropped, _ in entry["counterexamples"]) or "–")],
+    ]
+
+
+def number_or_dash(value):
+    return "–" if value is None or math.isnan(value) else f"{value:.2g}"
+
+
+# ---- the code of the checks, as pages of the site
+
+def source_link(app, docname, module, line):
+    """A link to the line of a module's page; plain text where there are no such pages (PDF)."""
+    if app.builder.format != "html":
+        return nodes.literal("", f"{module}.py:{line}")
+    uri = app.builder.get_relative_uri(docname, f"code/{module}")
+    return nodes.reference("", "code", internal=True, refuri=f"{uri}#line-{line}")
+
+
+def source_pages(app):
+    """One page for each module of the package, every line with an anchor, so that links to code work from anywhere."""
+    for path in sorted((ROOT / "clt_utils").rglob("*.py")):
+        name = path.relative_to(ROOT)
+        code = app.builder.highlighter.highlight_block(path.read_text(), "python", lineanchors="line")
+        yield f"code/{name.with_suffix('')}", {"title": str(name), "body": f"<h1>{name}</h1>\n{code}"}, "page.html"
