@@ -1,0 +1,357 @@
+"""One training loop that measures the theory's quantities along the way, and what it returns: a Trace."""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+import platform
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from . import bounds, data, models
+from ._checks import require, require_name
+from .duality import SHANNON, SQUARED, fenchel_young_loss
+from .structure import probe
+
+GENERATORS = {"cross-entropy": SHANNON, "squared": SQUARED}
+"""The generator of each loss one can train with."""
+
+PRESETS = {
+    "mini": dict(limit=16, epochs=60, batch_size=2),
+    "full": dict(limit=None, epochs=20, batch_size=32, probes=200, probe_samples=64),
+}
+"""The two scales of the paper's recipe: a laptop's seconds, and the whole data set."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A recipe for one training run. The defaults are the preset "mini"; every field is a plain JSON value.
+
+    Attributes:
+        dataset: A name that ``data.load`` knows.
+        size: Side of the images; None for the data set's own.
+        limit: Train on this many samples, balanced over the classes; None for all.
+        model: A name that ``models.build`` knows; ``depth``, ``width`` and ``skip`` are passed on to it.
+        loss: "cross-entropy" (softmax) or "squared" (½‖f − 1_y‖²).
+        epochs: Passes over the data, reshuffled each time.
+        batch_size: Samples a step; the last batch of an epoch may be smaller.
+        learning_rate: Of SGD, at the start; ``momentum`` and ``weight_decay`` likewise.
+        schedule: "cosine" (down to zero at the last step) or "constant".
+        seed: Draws the samples, the initial weights and the order of the batches.
+        probes: Measure at this many evenly spaced steps besides step 0; None for every step.
+        probe_samples: Measure on this many of the training samples; None for all.
+        device: "cpu", "cuda", ... or "auto", see ``find_device``.
+    """
+
+    dataset: str = "digits"
+    size: int | None = None
+    limit: int | None = 16
+    model: str = "lenet"
+    depth: int | None = None
+    width: int | None = None
+    skip: bool | None = None
+    loss: str = "cross-entropy"
+    epochs: int = 60
+    batch_size: int = 2
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    seed: int = 0
+    probes: int | None = None
+    probe_samples: int | None = None
+    device: str = "auto"
+
+    def __post_init__(self):
+        require_name("data set", self.dataset, data.NAMES)
+        require_name("model", self.model, models.NAMES)
+        require_name("loss", self.loss, tuple(GENERATORS))
+        require_name("schedule", self.schedule, ("cosine", "constant"))
+        for name in ("size", "limit", "depth", "width", "epochs", "batch_size", "probes", "probe_samples"):
+            value, optional = getattr(self, name), name not in ("epochs", "batch_size")
+            require((value is None and optional) or (isinstance(value, int) and value >= 1), f"{name}={value!r}",
+                    "an integer of at least 1" + " or None" * optional)
+        require(isinstance(self.seed, int), f"seed={self.seed!r}", "an integer")
+        require(0 < self.learning_rate < math.inf, f"learning_rate={self.learning_rate}", "a positive number")
+        require(0 <= self.momentum < 1, f"momentum={self.momentum}", "a number in [0, 1)")
+        require(0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay}", "a number of at least 0")
+        require(self.probe_samples is None or self.limit is None or self.probe_samples <= self.limit,
+                f"probe_samples={self.probe_samples} with limit={self.limit}", "at most as many as there are training samples")
+
+    @classmethod
+    def mini(cls, **changes):
+        """The paper's recipe on 16 samples, 60 epochs in batches of 2, measured at every step; ``changes`` override it."""
+        return cls(**PRESETS["mini"] | changes)
+
+    @classmethod
+    def full(cls, **changes):
+        """The paper's recipe on the whole data set, 20 epochs in batches of 32; ``changes`` override it."""
+        return cls(**PRESETS["full"] | changes)
+
+    @classmethod
+    def preset(cls, **changes):
+        """The preset that the environment variable CLT_PRESET names, "mini" if it is unset; ``changes`` override it."""
+        name = os.environ.get("CLT_PRESET", "mini")
+        require_name("preset in CLT_PRESET", name, tuple(PRESETS))
+        return cls(**PRESETS[name] | changes)
+
+    def replace(self, **changes):
+        """The same recipe with some fields changed."""
+        for name in changes:
+            require_name("field of TrainConfig", name, FIELDS)
+        return dataclasses.replace(self, **changes)
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a training run measured; ``trace["risk"]`` is the column of risks.
+
+    Attributes:
+        config: The recipe.
+        columns: Arrays of equal length, one entry a measurement: ``step`` and ``epoch`` (how many were done), and what
+            ``measure`` returns, and ``learning_rate`` of the next step.
+        provenance: Versions, device, threads, date, seconds and a hash of the code.
+        stopped: Why the run ended early, or "".
+    """
+
+    config: TrainConfig
+    columns: dict[str, np.ndarray]
+    provenance: dict
+    stopped: str = ""
+
+    def __getitem__(self, name):
+        require_name("column", name, tuple(self.columns))
+        return self.columns[name]
+
+    def __len__(self):
+        return len(self.columns["step"])
+
+    def thin(self, keep):
+        """The trace at ``keep`` evenly spaced measurements or fewer, the first and the last among them."""
+        index = _evenly_spaced(len(self) - 1, keep - 1)
+        return dataclasses.replace(self, columns={name: column[index] for name, column in self.columns.items()})
+
+    def to_dict(self, digits=None):
+        """Plain JSON values, numbers rounded to ``digits`` significant digits; nan and inf become strings."""
+        def plain(value):
+            value = float(value if digits is None else f"{value:.{digits}g}")
+            if not math.isfinite(value):
+                return str(value)
+            return int(value) if value == int(value) and abs(value) < 1e15 else value
+        return {"config": dataclasses.asdict(self.config),
+                "columns": {name: [plain(value) for value in column] for name, column in self.columns.items()},
+                "provenance": self.provenance, "stopped": self.stopped}
+
+    @classmethod
+    def from_dict(cls, saved):
+        """The trace that ``to_dict`` gave."""
+        columns = {name: np.array([float(value) for value in column]) for name, column in saved["columns"].items()}
+        return cls(TrainConfig(**saved["config"]), columns, saved["provenance"], saved["stopped"])
+
+
+def train(config, progress=False, on_probe=None, should_stop=None):
+    """Train by SGD as ``config`` says and measure the theory's quantities along the way.
+
+    On the CPU the result depends on nothing but the recipe, the versions and the number of threads. If the run diverges
+    it stops with a warning and keeps what it measured.
+
+    Args:
+        config: A ``TrainConfig``.
+        progress: Show a progress bar.
+        on_probe: Called with each new row of the trace, a dict of numbers.
+        should_stop: Called before each step; a true answer ends the run.
+
+    Returns:
+        A ``Trace``.
+    """
+    started = time.perf_counter()
+    generator, device = GENERATORS[config.loss], find_device(config.device)
+    samples = data.load(config.dataset, size=config.size, limit=config.limit, seed=config.seed)
+    inputs, targets, n = samples.inputs.to(device), samples.targets.to(device), len(samples)
+    # the same seed draws nested subsets, so the measured samples are among the training samples
+    watched = data.load(config.dataset, size=config.size, limit=config.probe_samples or config.limit, seed=config.seed)
+    watched_inputs, watched_targets = watched.inputs.to(device), watched.targets.to(device)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = models.build(config.model, samples.num_classes, *inputs.shape[1:3], config.depth, config.width, config.skip)
+    model.to(device)
+    optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay)
+    steps_per_epoch = math.ceil(n / config.batch_size)
+    num_steps = config.epochs * steps_per_epoch
+    probe_steps = set(_evenly_spaced(num_steps, config.probes or num_steps).tolist())
+    batches = _batches(n, config.batch_size, torch.Generator().manual_seed(config.seed))
+
+    rows, stopped = [], ""
+    bar = tqdm(total=num_steps, unit="step", disable=not progress)
+    for step in range(num_steps + 1):
+        rate = config.learning_rate
+        if config.schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * step / num_steps)) / 2
+        try:
+            if step in probe_steps:
+                row = measure(model, watched_inputs, watched_targets, generator)
+                require(math.isfinite(row["risk"] + row["energy"]), f"a risk of {row['risk']}", "a finite risk")
+                rows.append({"step": step, "epoch": step / steps_per_epoch, **row, "learning_rate": rate})
+                if on_probe:
+                    on_probe(rows[-1])
+            if step == num_steps:
+                break
+            if should_stop and should_stop():
+                stopped = f"Stopped on request after {step} of {num_steps} steps."
+                break
+            batch = next(batches).to(device)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            fenchel_young_loss(generator, targets[batch], model(inputs[batch])).mean().backward()
+            optimizer.step()
+        except (ValueError, torch.linalg.LinAlgError) as error:
+            if step == 0:
+                raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
+            stopped = (f"Diverged after {step} of {num_steps} steps; what was measured before is kept. "
+                       f"Lower the learning rate, {config.learning_rate:g}. ({error})")
+            warnings.warn(stopped, stacklevel=2)
+            break
+        bar.update()
+    bar.close()
+    columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    return Trace(config, columns, _provenance(device, time.perf_counter() - started), stopped)
+
+
+def measure(model, inputs, targets, generator=SHANNON):
+    """What the theory says about a model on some samples, as a dict of numbers.
+
+    Args:
+        model: An ``nn.Module`` whose samples do not interact.
+        inputs: (n, ...).
+        targets: Labels (n,).
+        generator: Of the loss.
+
+    Returns:
+        ``risk``, ``energy`` and ``residual`` (means over the samples); ``lam_min`` and ``lam_max`` (extremes over the
+        samples of the structure matrices' eigenvalues, on 1^⊥ for softmax, slug ``simplex-restriction``); ``p_min`` (the
+        smallest predicted probability, nan without a simplex); ``grad_norm_sq`` of the risk; ``correlation`` ρ (slug
+        ``gradient-correlation-factor``); ``lower`` and ``upper`` (slug ``risk-sandwich``, from means and extremes over the
+        samples); ``lower_sharp`` and ``upper_sharp`` (slug ``risk-sandwich-sharp``; bounds sample by sample, averaged);
+        ``accuracy``.
+    """
+    outputs = model(inputs)
+    risk = fenchel_young_loss(generator, targets, outputs).mean()
+    gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
+    grad_norm_sq = sum(g.double().square().sum() for g in gradients).item()
+    seen = probe(model, inputs, targets, generator)
+    energy, lam_min, lam_max = seen.energy.mean().item(), seen.lam_min.min().item(), seen.lam_max.max().item()
+    p_min = seen.p_min.min().item() if generator.on_simplex else math.nan
+    lower, upper = bounds.risk_bounds(energy, lam_min, lam_max, generator, p_min if generator.on_simplex else None)
+    if generator is SHANNON:
+        sharp = bounds.risk_bounds_sharp(seen.energy, seen.lam_min, seen.lam_max, outputs.shape[-1], seen.p_min)
+    else:
+        sharp = bounds.risk_bounds(seen.energy, seen.lam_min, seen.lam_max, generator)
+    return {"risk": seen.loss.mean().item(), "energy": energy, "residual": seen.residual.mean().item(), "lam_min": lam_min,
+            "lam_max": lam_max, "p_min": p_min, "grad_norm_sq": grad_norm_sq,
+            "correlation": grad_norm_sq / energy if energy else math.nan, "lower": lower, "upper": upper,
+            "lower_sharp": sharp[0].mean().item(), "upper_sharp": sharp[1].mean().item(),
+            "accuracy": (outputs.argmax(-1) == targets).double().mean().item()}
+
+
+def find_device(name="auto"):
+    """The torch device of that name; "auto" is what the environment variable CLT_DEVICE names, else a GPU if there is one."""
+    if name == "auto":
+        name = os.environ.get("CLT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'Given: the device {name!r}. Expected: "auto", "cpu", "cuda" or another of torch\'s.') from error
+    require(device.type != "cuda" or torch.cuda.is_available(), f"the device {name!r}, but torch sees no GPU", '"cpu" or "auto"')
+    return device
+
+
+def pearson(x, y):
+    """Pearson correlation of log x and log y over a whole run.
+
+    Args:
+        x: Positive numbers, (n,).
+        y: Positive numbers, (n,).
+
+    Returns:
+        A number in [−1, 1]; nan if a value is not positive and finite, or if x or y is constant.
+    """
+    return float(local_pearson(x, y, len(x))[0])
+
+
+def local_pearson(x, y, window=50):
+    """Pearson correlation of log x and log y in every window of consecutive measurements, the paper's measure.
+
+    Args:
+        x: Positive numbers, (n,).
+        y: Positive numbers, (n,).
+        window: Length of a window, from 2 to n.
+
+    Returns:
+        (n − window + 1,); nan where the window holds a value that is not positive and finite, or where x or y is constant.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    require(x.ndim == 1 and x.shape == y.shape, f"x of shape {x.shape} and y of shape {y.shape}", "two sequences of equal length")
+    require(2 <= window <= len(x), f"window={window} for {len(x)} measurements", "from 2 to the number of measurements")
+
+    def deviations(values):
+        logs = np.log(np.where((values > 0) & np.isfinite(values), values, np.nan))
+        windows = np.lib.stride_tricks.sliding_window_view(logs, window)
+        return windows - windows.mean(-1, keepdims=True)
+
+    dx, dy = deviations(x), deviations(y)
+    scale = np.sqrt((dx**2).sum(-1) * (dy**2).sum(-1))
+    constant = np.minimum(np.abs(dx).max(-1), np.abs(dy).max(-1)) < 1e-12  # what rounding leaves of a constant
+    return np.where(constant, np.nan, (dx * dy).sum(-1) / np.where(constant, 1.0, scale)).clip(-1, 1)
+
+
+def _evenly_spaced(last, count):
+    """At most ``count`` + 1 distinct integers from 0 to ``last``, both included, as evenly spaced as they can be."""
+    return np.unique(np.linspace(0, last, min(last, max(count, 1)) + 1).round().astype(int))
+
+
+def _batches(n, batch_size, random):
+    """Batches of indices without end, reshuffled when all n are used up."""
+    while True:
+        yield from torch.randperm(n, generator=random).split(batch_size)
+
+
+def _provenance(device, seconds):
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2), "device": name,
+            "threads": torch.get_num_threads(), "python": platform.python_version(), "torch": torch.__version__,
+            "numpy": np.__version__, "code": code_hash()}
+
+
+@functools.cache
+def code_hash():
+    """Hash of the code that a training run depends on: this module and those it imports, comments and docstrings aside."""
+    code, queue = {}, ["training"]
+    while queue:
+        name = queue.pop()
+        if name in code:
+            continue
+        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                queue += [node.module] if node.module else [alias.name for alias in node.names]
+            if hasattr(node, "body") and isinstance(node.body, list):
+                node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+        code[name] = ast.unparse(tree)
+    return hashlib.sha256("\n".join(code[name] for name in sorted(code)).encode()).hexdigest()[:12]
+
+
+def _is_text(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
