@@ -8,35 +8,9 @@ from ..bounds import residual_bounds, risk_bounds, risk_bounds_sharp
 from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
 from ..structure import extreme_eigenvalues, gradient_energy, structure_matrix
 from .core import at_least, at_most, identity, rate, statement
+from .instances import normal, random_network, random_psd, simplex_points
 
 CHAPTER = "trainability/gradient-energy"
-
-
-# Random instances. Networks are small, in float64, with every weight trainable.
-
-def random_network(rng, num_classes=None, head=True):
-    """A random multilayer perceptron, a batch for it, and its number of outputs -> (model, inputs, K)."""
-    torch.manual_seed(int(rng.integers(2**31)))
-    K = int(rng.integers(2, 6)) if num_classes is None else num_classes
-    sizes = [int(rng.integers(2, 7)) for _ in range(int(rng.integers(2, 5)))]
-    activation = [torch.nn.Tanh, torch.nn.ReLU, torch.nn.GELU][int(rng.integers(3))]
-    layers = [m for a, b in zip(sizes, sizes[1:]) for m in (torch.nn.Linear(a, b), activation())]
-    model = torch.nn.Sequential(*layers, *([torch.nn.Linear(sizes[-1], K)] if head else [])).double()
-    return model, _normal(rng, int(rng.integers(1, 6)), sizes[0]), K
-
-
-def random_psd(rng, K, rank=None):
-    """A = JJᵀ with a wide spread of scales, (K, K); singular if rank < K."""
-    J = _normal(rng, K, rank or K + int(rng.integers(0, 4))) * torch.exp(_normal(rng, K, 1))
-    return J @ J.mT
-
-
-def _normal(rng, *shape):
-    return torch.from_numpy(rng.standard_normal(shape))
-
-
-def _simplex_points(rng, n, K):
-    return torch.from_numpy(rng.dirichlet(np.full(K, 0.7), size=n))
 
 
 def _quadratic(A, e):
@@ -86,7 +60,7 @@ def _(rng):
 def _(rng):
     torch.manual_seed(int(rng.integers(2**31)))
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4, momentum=None), torch.nn.Linear(4, 2)).double()
-    inputs = _normal(rng, 5, 3)
+    inputs = normal(rng, 5, 3)
     targets = torch.from_numpy(rng.integers(2, size=5))
     loss = fenchel_young_loss(SHANNON, targets, model(inputs)).sum()  # the first pass also stores the batch statistics
     batch_gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
@@ -99,7 +73,7 @@ def _(rng):
            assumptions=("λ_min(A_x) > 0 for the upper side",), chapter=CHAPTER)
 def residual_sandwich(rng):
     K = int(rng.integers(1, 9))
-    A, e = random_psd(rng, K), _normal(rng, K)
+    A, e = random_psd(rng, K), normal(rng, K)
     lower, upper = residual_bounds(_quadratic(A, e), *extreme_eigenvalues(A))
     yield at_least("lower", e.square().sum(), bound=lower)
     yield at_most("upper", e.square().sum(), bound=upper)
@@ -118,8 +92,8 @@ def _(rng):
            assumptions=("predictions sum to one (softmax, sparsemax)", "the target sums to one"), chapter=CHAPTER)
 def simplex_restriction(rng):
     K = int(rng.integers(2, 9))
-    A, f = random_psd(rng, K), 3 * _normal(rng, K)
-    mu = _simplex_points(rng, 1, K)[0]
+    A, f = random_psd(rng, K), 3 * normal(rng, K)
+    mu = simplex_points(rng, 1, K)[0]
     for generator in (SHANNON, GINI):
         e = generator.predict(f) - mu
         yield identity(f"e ⟂ 1 ({generator.name})", e.sum() + 1, 1.0)
@@ -134,7 +108,7 @@ def simplex_restriction(rng):
 @simplex_restriction.breaks("A target that does not sum to one: two labels at once, (1, 1, 0)")
 def _(rng):
     A = torch.eye(3, dtype=torch.float64) + 5 * torch.ones(3, 3, dtype=torch.float64)
-    e = _normal(rng, 3).softmax(-1) - torch.tensor([1.0, 1.0, 0.0])
+    e = normal(rng, 3).softmax(-1) - torch.tensor([1.0, 1.0, 0.0])
     lower, _ = residual_bounds(_quadratic(A, e), *extreme_eigenvalues(A, on_simplex=True))
     yield at_least("residual, lower", e.square().sum(), bound=lower)
 
@@ -142,8 +116,8 @@ def _(rng):
 def _sandwich_instance(rng, generator, one_hot=False):
     """Random structure matrices, outputs and targets -> (energy, λ_min, λ_max, p_min, loss), each (n,), and K."""
     K, n = int(rng.integers(2, 8)), int(rng.integers(1, 6))
-    A, f = torch.stack([random_psd(rng, K) for _ in range(n)]), 2 * _normal(rng, n, K)
-    mu = torch.from_numpy(np.eye(K)[rng.integers(K, size=n)]) if one_hot else _simplex_points(rng, n, K)
+    A, f = torch.stack([random_psd(rng, K) for _ in range(n)]), 2 * normal(rng, n, K)
+    mu = torch.from_numpy(np.eye(K)[rng.integers(K, size=n)]) if one_hot else simplex_points(rng, n, K)
     prediction = generator.predict(f)
     energy = _quadratic(A, prediction - mu)
     return energy, *extreme_eigenvalues(A, generator.on_simplex), prediction.amin(-1), fenchel_young_loss(generator, mu, f), K
@@ -180,7 +154,7 @@ def _(rng):
 
 @risk_sandwich.breaks("λ_min = 0: no energy, yet a positive risk")
 def _(rng):
-    J = _normal(rng, 3, 2)
+    J = normal(rng, 3, 2)
     A = J @ J.mT
     lam, vectors = torch.linalg.eigh(A)
     e = vectors[:, 0]
@@ -209,11 +183,11 @@ def _(rng):
            assumptions=("every A_x has λ_min ≥ c > 0, along the sequence", "the lower end of the loss is reached or approached by a fit"),
            chapter=CHAPTER, trials=8)
 def energy_global_optimum(rng):
-    inputs, wide = _normal(rng, 3, 4), 24
+    inputs, wide = normal(rng, 3, 4), 24
     torch.manual_seed(int(rng.integers(2**31)))
     hidden = torch.nn.Linear(4, wide).double()
     features = torch.cat([torch.tanh(hidden(inputs)).detach(), torch.ones(3, 1)], 1)
-    for generator, targets in ((SQUARED, _normal(rng, 3, 3)), (SHANNON, torch.from_numpy(rng.integers(3, size=3)))):
+    for generator, targets in ((SQUARED, normal(rng, 3, 3)), (SHANNON, torch.from_numpy(rng.integers(3, size=3)))):
         energies, risks, floors = _descend(features, targets, generator, steps=400)
         # the head alone gives every A_x the floor λ_min = ‖a‖²+1, so the energy alone decides
         if generator is SQUARED:
@@ -276,7 +250,7 @@ def _(rng):
 @head_floor.breaks("Something after the head: tanh of the outputs saturates")
 def _(rng):
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh()).double()
-    inputs = 20 * _normal(rng, 1, 3)
+    inputs = 20 * normal(rng, 1, 3)
     lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs))
     yield at_least("λ_min", lam_min, bound=inputs.square().sum(-1) + 1)
 
