@@ -1,0 +1,303 @@
+"""Grids of training runs: cached, resumable, parallel, and recorded with their provenance for the chapters to read.
+
+    python -m clt_utils.sweeps list            the sweeps of the book and how much of each is recorded and cached
+    python -m clt_utils.sweeps run NAME        compute what is missing, and record it into book/results/NAME.json
+    python -m clt_utils.sweeps verify NAME     recompute random runs and compare them with what is recorded
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from ._checks import require, require_name
+from .data import cache_folder
+from .training import FIELDS, Trace, TrainConfig, code_hash, train
+
+RESULTS = Path(__file__).resolve().parent.parent / "book" / "results"
+"""Where runs are recorded; the files are part of the repository."""
+
+DIGITS = 6
+"""Significant digits of a recorded number."""
+
+TOLERANCE = 0.05
+"""Largest relative difference between a recorded run and a repeated one."""
+
+
+class Sweep:
+    """A grid of training runs: every combination of the axes' values, each over all seeds.
+
+    Args:
+        name: What the recorded file is called.
+        base: The recipe that all runs share.
+        keep: Measurements recorded of each run, evenly spaced; None for all.
+        **axes: Values of fields of ``TrainConfig``; ``seed`` is an axis too, but it does not make points.
+    """
+
+    def __init__(self, name, base, *, keep=None, **axes):
+        for axis, values in axes.items():
+            require_name("axis", axis, FIELDS)
+            require(not isinstance(values, str) and len(list(values)) > 0, f"{axis}={values!r}", "a list of values")
+        self.name, self.base, self.keep = name, base, keep
+        self.seeds = list(axes.pop("seed", [base.seed]))
+        self.axes = {axis: list(values) for axis, values in axes.items()}
+        self._runs = None
+
+    def points(self):
+        """Every combination of the axes but the seed, as dicts like ``{"depth": 2, "skip": True}``; the last axis runs fastest."""
+        return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
+
+    def configs(self, point=None):
+        """The recipes of a point, one for each seed; without a point those of the whole sweep."""
+        return [self.base.replace(**p, seed=seed) for p in ([point] if point is not None else self.points()) for seed in self.seeds]
+
+    def run(self, workers=2, dask=None, progress=True):
+        """Compute every run that is not in the cache; kill it at any moment and call it again.
+
+        Every finished run is kept under ``cache_folder() / "sweeps"``. Processes that share this folder share the work: a
+        run that another one computes is waited for, not repeated. A run that fails is reported and does not stop the rest.
+
+        Args:
+            workers: Processes on this machine; 1 computes in this one. Each uses one thread, so that results can be repeated.
+            dask: Address of a Dask cluster to use instead, like "tcp://10.0.0.1:8786"; its workers need this package.
+            progress: Show a progress bar with the time left.
+
+        Returns:
+            A ``Report``.
+        """
+        configs = self.configs()
+        outcomes = {config: _cached_outcome(config) for config in configs if _cached(config).exists()}
+        with _backend(workers, dask) as parallel, tqdm(total=len(configs), initial=len(outcomes), unit="run", desc=self.name,
+                                                       disable=not progress) as bar:
+            for wait in (False, True):  # what another process is computing now is left for the end
+                pending = [config for config in configs if config not in outcomes]
+                for outcome in parallel(joblib.delayed(_compute)(config, wait, code_hash()) for config in pending):
+                    if outcome.kind == "busy":
+                        continue
+                    outcomes[outcome.config] = outcome
+                    if outcome.kind == "failed":
+                        tqdm.write(f"Failed: {_recipe(outcome.config)}\n{outcome.error}", file=sys.stderr)
+                    elif not _cached(outcome.config).exists():
+                        _write(_cached(outcome.config), outcome.trace)  # computed by a cluster that has another disk
+                    bar.update()
+        self._runs = {config: Trace.from_dict(o.trace) for config, o in outcomes.items() if o.trace}
+        return Report(*[tuple(c for c in configs if outcomes[c].kind == kind) for kind in ("computed", "cached", "failed")])
+
+    def record(self):
+        """Write the runs of the last ``run`` to ``book/results``, thinned and rounded; refuses a sweep with gaps."""
+        require(self._runs, "a sweep that did not run", "its runs", "Call `run()` first.")
+        missing = [c for c in self.configs() if c not in self._runs]
+        require(not missing, f"{len(missing)} of {len(self.configs())} runs missing, the first {_recipe(missing[0]) if missing else ''}",
+                "all of them", "Look at the report of `run()`.")
+        traces = [self._runs[c] if self.keep is None else self._runs[c].thin(self.keep) for c in self.configs()]
+        _write(self.file, {"sweep": self.name, "axes": self.axes, "seeds": self.seeds, "runs": [t.to_dict(DIGITS) for t in traces]})
+        return self.file
+
+    @property
+    def file(self):
+        """Where the sweep is recorded."""
+        return RESULTS / f"{self.name}.json"
+
+    def load(self):
+        """The recorded runs, a dict from recipe to ``Trace``."""
+        require(self.file.exists(), f"the sweep {self.name!r}, which is not recorded in {self.file.parent}", "a recorded sweep",
+                f"Record it with `python -m clt_utils.sweeps run {self.name}`.", FileNotFoundError)
+        traces = [Trace.from_dict(run) for run in json.loads(self.file.read_text(encoding="utf-8"))["runs"]]
+        return {trace.config: trace for trace in traces}
+
+    def __getitem__(self, point):
+        """The runs of a point, a list over the seeds, as last computed or else as recorded."""
+        for axis in point:
+            require_name("axis", axis, tuple(self.axes))
+        require(set(point) == set(self.axes), f"a point with {sorted(point)}", f"a value for each of {list(self.axes)}")
+        if self._runs is None:
+            self._runs = self.load()
+        found = [self._runs[config] for config in self.configs(point) if config in self._runs]
+        require(found, f"the point {point}, which is not recorded", f"values among {self.axes}", error=KeyError)
+        return found
+
+    def verify(self, count=2, seed=None):
+        """Recompute some recorded runs from nothing, whatever is in the cache.
+
+        Args:
+            count: How many runs, drawn at random.
+            seed: Of the draw; None for another one each time.
+
+        Returns:
+            A list of (recipe, ``compare``'s number); at most ``TOLERANCE`` if the record stands.
+        """
+        recorded = self.load()
+        chosen = random.Random(seed).sample(sorted(recorded, key=_recipe), min(count, len(recorded)))
+        return [(config, compare(recorded[config], _train_on_one_thread(config))) for config in chosen]
+
+
+def compare(recorded, fresh):
+    """Largest relative difference between two traces of one recipe, over all columns and the measurements both have."""
+    _, mine, theirs = np.intersect1d(recorded["step"], fresh["step"], return_indices=True)
+    worst = 0.0 if len(mine) == len(recorded) else np.inf
+    for name in recorded.columns:
+        a, b = recorded[name][mine], fresh[name][theirs]
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(invalid="ignore"):
+            gap = np.where(same, 0.0, np.abs(a - b) / np.maximum(np.abs(a), np.abs(b)))
+        worst = max(worst, np.nan_to_num(gap, nan=np.inf).max())
+    return float(worst)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a sweep's runs: tuples of recipes."""
+
+    computed: tuple
+    cached: tuple
+    failed: tuple
+
+    def __str__(self):
+        return f"{len(self.computed)} computed, {len(self.cached)} from the cache, {len(self.failed)} failed"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker sends back: ``kind`` is "computed", "cached", "busy" or "failed"; ``trace`` is a dict."""
+
+    config: TrainConfig
+    kind: str
+    trace: dict | None = None
+    error: str = ""
+
+
+def _compute(config, wait, code):
+    """Return a run from the cache, or compute it and put it there; with ``wait`` let another process finish it first."""
+    try:
+        require(code == code_hash(), f"code {code_hash()} on this worker for a sweep started with code {code}", "the same code on both",
+                "Install the same version of this package on the cluster.")
+        path = _cached(config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):  # the system frees it when a process is killed
+            if path.exists():
+                return _cached_outcome(config)
+            trace = _train_on_one_thread(config).to_dict()
+            _write(path, trace)
+            return _Outcome(config, "computed", trace)
+    except Timeout:
+        return _Outcome(config, "busy")
+    except Exception:
+        return _Outcome(config, "failed", error=traceback.format_exc(limit=-3))
+
+
+def _cached_outcome(config):
+    return _Outcome(config, "cached", json.loads(_cached(config).read_text(encoding="utf-8")))
+
+
+def _train_on_one_thread(config):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _backend(workers, dask):
+    with joblib.parallel_config("dask", scheduler_host=dask) if dask else contextlib.nullcontext():
+        yield joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+
+
+def _cached(config):
+    """The file of a run, named by its recipe and the code that computes it."""
+    key = hashlib.sha256(f"{_recipe(config)} {code_hash()}".encode()).hexdigest()[:16]
+    return cache_folder() / "sweeps" / f"{key}.json"
+
+
+def _recipe(config):
+    return json.dumps(asdict(config), sort_keys=True)
+
+
+def _write(path, content):
+    """Write JSON so that the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, separators=(",", ":"), allow_nan=False), encoding="utf-8")
+    os.replace(part, path)
+
+
+SWEEPS = {sweep.name: sweep for sweep in [
+    Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
+    Sweep("architecture-digits", TrainConfig.mini(model="model-a", probes=60, device="cpu"),
+          depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], seed=range(5)),
+]}
+"""Every sweep that the book records, by name."""
+
+
+def main(arguments=None):
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m clt_utils.sweeps", description="Compute, record and verify the book's sweeps.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what there is")
+    run = commands.add_parser("run", help="compute what is missing and record it")
+    run.add_argument("--workers", type=int, default=2, help="processes on this machine (default 2)")
+    run.add_argument("--dask", metavar="ADDRESS", help="address of a Dask cluster to use instead")
+    verify = commands.add_parser("verify", help="recompute random runs and compare them with the record")
+    verify.add_argument("--count", type=int, default=2, help="how many runs (default 2)")
+    for command in (run, verify):
+        command.add_argument("name", help=", ".join(SWEEPS))
+    options = parser.parse_args(arguments)
+    if options.command == "list":
+        for sweep in SWEEPS.values():
+            print(_summary(sweep))
+        return 0
+    try:
+        require_name("sweep", options.name, tuple(SWEEPS))
+        sweep = SWEEPS[options.name]
+        return _run(sweep, options) if options.command == "run" else _verify(sweep, options)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _summary(sweep):
+    configs = sweep.configs()
+    recorded = sweep.load() if sweep.file.exists() else {}
+    old = sum(trace.provenance["code"] != code_hash() for trace in recorded.values())
+    cached = sum(_cached(config).exists() for config in configs)
+    return (f"{sweep.name}: {len(configs)} runs, {sum(c in recorded for c in configs)} recorded"
+            f"{f' ({old} by other code)' if old else ''}, {cached} cached")
+
+
+def _run(sweep, options):
+    started = time.perf_counter()
+    report = sweep.run(options.workers, options.dask)
+    print(f"{sweep.name}: {report}, in {time.perf_counter() - started:.0f} s")
+    if not report.failed:
+        print(f"recorded in {sweep.record()}")
+    return 1 if report.failed else 0
+
+
+def _verify(sweep, options):
+    status = 0
+    for config, gap in sweep.verify(options.count):
+        print(f"{'agrees' if gap <= TOLERANCE else 'DIFFERS'}, largest relative difference {gap:.1e}: {_recipe(config)}")
+        status |= gap > TOLERANCE
+    return int(status)
+
+
+if __name__ == "__main__":
+    # by its own name, so that what is sent to other processes is found there and not in their __main__
+    from clt_utils.sweeps import main as run_main
+
+    sys.exit(run_main())
