@@ -1,0 +1,94 @@
+"""Networks: shapes, counted parameters, independent samples, and Model B against its formula."""
+
+import pytest
+import torch
+
+from clt_utils.models import NAMES, build
+
+SHAPES = [(1, 28), (3, 32), (1, 16)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "size"), SHAPES)
+def test_images_in_one_output_a_class_out(name, channels, size):
+    torch.manual_seed(0)
+    model = build(name, 7, channels, size)
+    outputs = model(torch.rand(2, channels, size, size))
+    assert outputs.shape == (2, 7) and torch.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_do_not_interact_and_mode_does_not_matter(name):
+    torch.manual_seed(0)
+    model = build(name, 3, 1, 16).double()
+    for p in model.parameters():  # ViT's head starts at zero, which would hide everything
+        torch.nn.init.normal_(p, std=0.1)
+    inputs = torch.rand(3, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    outputs = model(inputs)
+    slope, = torch.autograd.grad(outputs[0].sum(), inputs, retain_graph=True)
+    assert slope[0].abs().sum() > 0 and (slope[1:] == 0).all()
+    alone = torch.cat([model(x[None]) for x in inputs])
+    assert torch.allclose(outputs, alone, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(outputs, model.eval()(inputs), rtol=1e-9, atol=1e-12)
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_parameters_counted_by_hand():
+    assert count(build("lenet", 10, 1, 28)) == 61_706  # LeNet-5 with dense connections
+    n_d, n_w = 3, 8
+    blocks = n_d * (9 * n_w * n_w + n_w)
+    assert count(build("model-a", 10, 1, 28, n_d, n_w)) == 16 * n_w + n_w + blocks + 49 * n_w * 10 + 10
+    assert count(build("model-b", 10, 1, 28, n_d, n_w)) == count(build("model-a", 10, 1, 28, n_d, n_w))
+    # torchvision's ResNet-18 has 11,689,512; ours has one input channel, 3×3 in place of 7×7, and 10 classes
+    assert count(build("resnet18", 10, 1, 28)) == 11_689_512 - 64 * (3 * 49 - 9) - 990 * 513
+    width, tokens = 64, 16 + 1
+    layer = 4 * width**2 + 4 * width + 8 * width**2 + 5 * width + 4 * width
+    assert count(build("vit", 10, 1, 16, 2, width)) == 17 * width + (tokens + 1) * width + 2 * layer + 2 * width + 10 * (width + 1)
+
+
+def test_model_b_is_model_a_plus_identities():
+    torch.manual_seed(0)
+    model, same = build("model-b", 4, 1, 8, depth=3, width=5), build("model-a", 4, 1, 8, depth=3, width=5, skip=True)
+    assert str(model) == str(same)
+    weights = list(model.parameters())
+    x = torch.randn(2, 1, 8, 8)
+    conv, relu = torch.nn.functional.conv2d, torch.relu
+    h = relu(conv(x, *weights[:2], stride=4))
+    plain = h
+    for i in range(1, 4):
+        h = h + relu(conv(h, *weights[2 * i:2 * i + 2], padding=1))
+        plain = relu(conv(plain, *weights[2 * i:2 * i + 2], padding=1))
+    assert torch.allclose(model(x), h.flatten(1) @ weights[-2].T + weights[-1], atol=1e-6)
+    model_a = build("model-a", 4, 1, 8, depth=3, width=5)
+    with torch.no_grad():
+        for mine, theirs in zip(model_a.parameters(), weights, strict=True):
+            mine.copy_(theirs)
+    assert torch.allclose(model_a(x), plain.flatten(1) @ weights[-2].T + weights[-1], atol=1e-6)
+
+
+def test_the_global_seed_fixes_the_weights():
+    def weights(seed):
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in build("model-b", 10, 1, 28).parameters()])
+    assert torch.equal(weights(3), weights(3)) and not torch.equal(weights(3), weights(4))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (dict(name="lenett"), "Did you mean 'lenet'"),
+    (dict(name="transformer"), "one of 'model-a', 'model-b', 'lenet', 'resnet18', 'vit'"),
+    (dict(name="lenet", depth=3), "shape of lenet is fixed"),
+    (dict(name="resnet18", skip=True), "Only Models A and B"),
+    (dict(name="model-b", skip=False), "is \"model-a\""),
+    (dict(name="model-a", depth=0), "depth=0"),
+    (dict(name="model-a", image_size=3), "at least 4"),
+    (dict(name="lenet", image_size=11), "at least 12"),
+    (dict(name="vit", image_size=30), "multiple of 4"),
+    (dict(name="vit", width=100), "multiple of 64"),
+    (dict(name="lenet", num_classes=0), "num_classes=0"),
+])
+def test_bad_requests(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(**dict(num_classes=10, in_channels=1, image_size=28) | arguments)
