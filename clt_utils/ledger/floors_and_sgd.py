@@ -1,0 +1,516 @@
+"""Part II of the ledger, second and third chapter: what the data set limits, and what mini-batch SGD controls."""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, jacrev, vmap
+
+from ..bounds import batch_energy, sgd_energy_bound, sgd_gradient_bound
+from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
+from ..entropy import conditional_entropy
+from ..structure import gradient_correlation, gradient_energy, structure_matrix
+from .core import at_least, at_most, identity, statement
+from .instances import normal, random_network, simplex_points
+
+FLOORS = "trainability/data-set-the-limit"
+SGD = "trainability/mini-batch-sgd"
+
+
+# The data set the limit
+
+def _random_joint(rng, n, K):
+    """Probabilities of inputs (n,) and of labels given the input (n, K); their product is the joint."""
+    return torch.from_numpy(rng.dirichlet(np.ones(n))), simplex_points(rng, n, K)
+
+
+def _expected_energies(model, inputs, label_means):
+    """E[g | x] under the label distribution of each input, (n,), one label after the other."""
+    energies = [gradient_energy(model, inputs, torch.full((len(inputs),), k)) for k in range(label_means.shape[1])]
+    return (label_means * torch.stack(energies, -1)).sum(-1)
+
+
+def _energy_floor(model, inputs, label_means):
+    """tr(A_x Cov(1_Y | x)), (n,)."""
+    covariance = torch.diag_embed(label_means) - label_means[:, :, None] * label_means[:, None, :]
+    return (structure_matrix(model, inputs) * covariance).sum((-2, -1))
+
+
+@statement("energy-floor", "Conflicting labels keep the expected energy above tr(A_x Cov(1_Y|x))", kind="proposition",
+           paper="by topic", assumptions=("the loss is the one Φ generates", "the average runs over the distribution whose "
+           "conditional mean and covariance enter", "samples do not interact"), chapter=FLOORS, trials=12)
+def energy_floor(rng):
+    model, inputs, K = random_network(rng)
+    label_means = simplex_points(rng, len(inputs), K)
+    expected, floor = _expected_energies(model, inputs, label_means), _energy_floor(model, inputs, label_means)
+    e = model(inputs).softmax(-1) - label_means
+    yield identity("split", expected, (e * (structure_matrix(model, inputs) @ e[..., None])[..., 0]).sum(-1) + floor)
+    yield at_least("floor", expected, bound=floor)
+
+
+@energy_floor.breaks("Labels drawn once at distinct inputs: the sample knows no noise, and a wide enough head fits it all")
+def _(rng):
+    n, K = 4, 3
+    inputs, labels = normal(rng, n, 6), torch.from_numpy(rng.integers(K, size=n))
+    model = torch.nn.Linear(6, K, bias=False).double()
+    model.weight.data = torch.linalg.lstsq(inputs, torch.eye(K, dtype=torch.float64)[labels]).solution.mT
+    label_means = torch.full((n, K), 1 / K, dtype=torch.float64)  # what the labels were drawn from
+    energy = gradient_energy(model, inputs, labels, SQUARED)
+    yield at_least("floor", energy.mean(), bound=_energy_floor(model, inputs, label_means).mean())
+
+
+@energy_floor.breaks("The label frequencies of the whole data set in place of those at x")
+def _(rng):
+    model, inputs, K = random_network(rng, num_classes=3)
+    label_means = torch.eye(K, dtype=torch.float64)[torch.arange(len(inputs)) % K]  # labels are certain at every input
+    overall = torch.full((len(inputs), K), 1 / K, dtype=torch.float64)
+    model[-1].bias.data += 20 * torch.eye(K, dtype=torch.float64)[0]  # the first input is labelled 0, and fit
+    yield at_least("floor", _expected_energies(model, inputs, label_means)[0], bound=_energy_floor(model, inputs, overall)[0])
+
+
+def _risk(generator, inputs, label_means, outputs):
+    """E d_Φ(1_Y; f(X)) under the joint with these marginals and conditionals, a number."""
+    K = label_means.shape[1]
+    losses = [fenchel_young_loss(generator, torch.full(outputs.shape[:1], k), outputs) for k in range(K)]
+    return (inputs * (label_means * torch.stack(losses, -1)).sum(-1)).sum()
+
+
+def _dual(generator, mean):
+    """Outputs whose prediction is ``mean``, for a mean inside the simplex."""
+    return grad(lambda mu: generator.value(mu).sum())(mean)
+
+
+FLOOR_GENERATORS = (SHANNON, SQUARED, GINI)
+
+
+@statement("risk-floor", "No model has less risk than the conditional entropy of the labels", kind="proposition",
+           paper="by topic", assumptions=("risk and entropy belong to the same distribution", "the outputs are a function of x",
+                                          "for «equality iff»: Φ strictly convex"), chapter=FLOORS, trials=25)
+def risk_floor(rng):
+    K, n = int(rng.integers(2, 6)), int(rng.integers(1, 6))
+    inputs, label_means = _random_joint(rng, n, K)
+    outputs = 2 * normal(rng, n, K)
+    for generator in FLOOR_GENERATORS:
+        floor = float(conditional_entropy(inputs[:, None] * label_means, generator))
+        risk, best = (_risk(generator, inputs, label_means, f) for f in (outputs, _dual(generator, label_means)))
+        yield at_least(f"floor ({generator.name})", risk, bound=floor)
+        yield identity(f"attained ({generator.name})", best, floor)
+        excess = (inputs * fenchel_young_loss(generator, label_means, outputs)).sum()
+        yield identity(f"excess ({generator.name})", risk, floor + excess)
+
+
+@risk_floor.breaks("Risk on a sample, entropy of the population: memorized noise has no risk")
+def _(rng):
+    K, n = 3, 5
+    labels = torch.from_numpy(rng.integers(K, size=n))
+    memorized = 30 * torch.eye(K, dtype=torch.float64)[labels]
+    population = torch.full((n, K), 1 / (n * K), dtype=torch.float64)  # every label at every input
+    floor = float(conditional_entropy(population, SHANNON))
+    yield at_least("floor", fenchel_young_loss(SHANNON, labels, memorized).mean(), bound=floor)
+
+
+@risk_floor.breaks("The outputs see more than x: an input seen twice with opposite labels, and the model is told which time")
+def _(rng):
+    outputs = torch.tensor([[9.0, 0.0], [0.0, 9.0]], dtype=torch.float64)
+    joint = torch.tensor([[0.5, 0.5]], dtype=torch.float64)  # one input, two labels
+    floor = float(conditional_entropy(joint, SHANNON))
+    yield at_least("floor", fenchel_young_loss(SHANNON, torch.tensor([0, 1]), outputs).mean(), bound=floor)
+
+
+@statement("feature-floor", "A model that reads features has no less risk than the entropy given the features", kind="corollary",
+           paper="by topic", assumptions=("f = h∘g: the outputs depend on x through g(x) alone",
+                                          "risk and entropy belong to the same distribution"), chapter=FLOORS, trials=25)
+def feature_floor(rng):
+    K, n = int(rng.integers(2, 6)), int(rng.integers(3, 8))
+    inputs, label_means = _random_joint(rng, n, K)
+    joint, features = inputs[:, None] * label_means, torch.from_numpy(rng.integers(3, size=n))
+    merged = torch.zeros(3, K, dtype=torch.float64).index_add(0, features, joint)
+    merged = merged[merged.sum(-1) > 0]  # the joint distribution of features and labels
+    features = torch.unique(features, return_inverse=True)[1]
+    for generator in FLOOR_GENERATORS:
+        floor = float(conditional_entropy(merged, generator))
+        outputs = 2 * normal(rng, len(merged), K)[features]
+        yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, outputs), bound=floor)
+        best = _dual(generator, merged / merged.sum(-1, keepdim=True))[features]
+        yield identity(f"attained ({generator.name})", _risk(generator, inputs, label_means, best), floor)
+        yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))
+
+
+@feature_floor.breaks("A skip connection around g: the outputs see x, and only the lower floor of x binds them")
+def _(rng):
+    label_means = torch.tensor([[0.95, 0.05], [0.05, 0.95]], dtype=torch.float64)  # two inputs that g merges
+    inputs = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    merged = (inputs[:, None] * label_means).sum(0, keepdim=True)
+    floor = float(conditional_entropy(merged, SHANNON))
+    yield at_least("floor", _risk(SHANNON, inputs, label_means, label_means.log()), bound=floor)
+
+
+# Mini-batch SGD. A task is a function from flat parameters (P,) to the losses of its n samples (n,), and starting parameters.
+
+def _linear_task(rng, generator, n):
+    """A linear model -> (losses, start, L), every batch loss being L-smooth everywhere: ‖∇²d‖ ≤ ‖∇²Φ*‖ (‖x‖² + 1)."""
+    K, width = int(rng.integers(2, 4)), int(rng.integers(2, 5))
+    inputs = torch.cat([normal(rng, n, width), torch.ones(n, 1)], -1)
+    targets = torch.from_numpy(rng.integers(K, size=n))
+
+    def losses(theta):
+        return fenchel_young_loss(generator, targets, inputs @ theta.view(width + 1, K))
+
+    curvature = 0.5 if generator is SHANNON else 1.0  # sup ‖∇²Φ*‖
+    return losses, normal(rng, (width + 1) * K), curvature * inputs.square().sum(-1).max().item()
+
+
+def _network_task(rng, n):
+    """A small tanh network with cross-entropy -> (losses, start)."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    inputs, targets = 2 * normal(rng, n, 3), torch.from_numpy(rng.integers(3, size=n))
+    names, sizes = [k for k, _ in model.named_parameters()], [p.numel() for p in model.parameters()]
+
+    def losses(theta):
+        parts = {k: v.view_as(p) for k, v, p in zip(names, theta.split(sizes), model.parameters())}
+        return fenchel_young_loss(SHANNON, targets, functional_call(model, parts, (inputs,)))
+
+    return losses, torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def _two_opposed(theta):
+    """The losses ½(θ − 1)² and ½(θ + 1)², (1,) -> (2,): the smallest data set whose samples cannot agree; L = 1."""
+    return 0.5 * (theta - torch.tensor([1.0, -1.0], dtype=torch.float64)).square()
+
+
+def _sample_gradients(losses, theta):
+    return jacrev(losses)(theta).detach()
+
+
+def _smoothness_on_segment(gradient, start, end, points=16):
+    """The largest ‖∇F(θ + t d) − ∇F(θ)‖ / (t ‖d‖) over a grid of t in (0, 1]: all that the descent lemma asks of L."""
+    direction, t = end - start, torch.linspace(0, 1, points + 1, dtype=torch.float64)[1:]
+    change = vmap(gradient)(start + t[:, None] * direction) - gradient(start)
+    return (change.norm(dim=-1) / (t * direction.norm())).max().item()
+
+
+def _batches(rng, n, batch_size, num_steps):
+    return [torch.from_numpy(rng.choice(n, batch_size, replace=False)) for _ in range(num_steps)]
+
+
+def _batch_gradient(losses, batch):
+    return grad(lambda theta: losses(theta)[batch].mean())
+
+
+def _sgd(losses, theta, batches, step):
+    """Plain SGD -> θ_0 … θ_N, the losses of all samples there (N+1, n), squared batch gradient norms (N,)."""
+    thetas, norms = [theta], []
+    for batch in batches:
+        gradient = _batch_gradient(losses, batch)(thetas[-1])
+        norms.append(gradient.square().sum())
+        thetas.append(thetas[-1] - step * gradient)
+    return thetas, torch.stack([losses(theta) for theta in thetas]), torch.stack(norms)
+
+
+def _out_of_batch_changes(values, batches):
+    """R_out(θ_{k+1}) − R_out(θ_k) of each step, (N,); zero if the batch is everything."""
+    rest = [[i for i in range(values.shape[1]) if i not in batch] for batch in batches]
+    return torch.stack([(values[k + 1] - values[k])[r].mean() if r else torch.zeros(()) for k, r in enumerate(rest)])
+
+
+@statement("batch-energy-identity", "A batch's expected squared gradient mixes energy and mean gradient", kind="proposition",
+           assumptions=("the batch is uniform among all subsets of its size", "drawn without replacement"),
+           chapter=SGD, trials=20)
+def batch_energy_identity(rng):
+    n = int(rng.integers(2, 7))
+    losses, theta = _network_task(rng, n)
+    gradients = _sample_gradients(losses, theta)
+    energy, mean_norm = gradients.square().sum(-1).mean(), gradients.mean(0).square().sum()
+    for m in range(1, n + 1):
+        norms = [gradients[list(batch)].mean(0).square().sum() for batch in itertools.combinations(range(n), m)]
+        yield identity("expectation", sum(norms) / len(norms), batch_energy(energy, mean_norm, n=n, batch_size=m))
+    yield identity("m = 1", batch_energy(energy, mean_norm, n=n, batch_size=1), energy)
+    yield identity("m = n", batch_energy(energy, mean_norm, n=n, batch_size=n), mean_norm)
+
+
+@batch_energy_identity.breaks("Sampling with replacement: the weights become 1/m and (m−1)/m")
+def _(rng):
+    n, m = 4, 2
+    gradients = _sample_gradients(*_network_task(rng, n))
+    norms = [gradients[list(batch)].mean(0).square().sum() for batch in itertools.product(range(n), repeat=m)]
+    energy, mean_norm = gradients.square().sum(-1).mean(), gradients.mean(0).square().sum()
+    yield identity("expectation", sum(norms) / len(norms), batch_energy(energy, mean_norm, n=n, batch_size=m))
+
+
+@batch_energy_identity.breaks("Fixed batches: the same n/m groups of neighbours in every epoch")
+def _(rng):
+    gradients = _sample_gradients(*_network_task(rng, 6))
+    norms = [gradients[k:k + 2].mean(0).square().sum() for k in (0, 2, 4)]
+    energy, mean_norm = gradients.square().sum(-1).mean(), gradients.mean(0).square().sum()
+    yield identity("expectation", sum(norms) / 3, batch_energy(energy, mean_norm, n=6, batch_size=2))
+
+
+@statement("gradient-correlation-factor", "ρ lies in [0, 1]: 1 if all gradients agree, 1/n if orthogonal and equally long",
+           kind="proposition", paper="by topic", assumptions=("the mean energy is positive",), chapter=SGD, trials=30)
+def gradient_correlation_factor(rng):
+    model, inputs, K = random_network(rng)
+    targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
+    rho = gradient_correlation(model, inputs, targets)
+    yield at_least("≥ 0", rho, bound=0.0)
+    yield at_most("≤ 1", rho, bound=1.0)
+    yield identity("copies: 1", gradient_correlation(model, inputs[:1].expand(5, -1), targets[:1].expand(5)), 1.0)
+    n = int(rng.integers(2, 9))
+    yield identity("orthogonal: 1/n", gradient_correlation(*_one_weight_each(n), SQUARED), 1 / n)
+
+
+def _one_weight_each(n):
+    """A model, inputs and targets of n samples whose gradients are orthogonal and equally long: sample i sees weight i alone."""
+    model = torch.nn.Linear(n, 1, bias=False).double()
+    model.weight.data.zero_()
+    return model, torch.eye(n, dtype=torch.float64), torch.ones(n, 1, dtype=torch.float64)
+
+
+@gradient_correlation_factor.breaks("«Uncorrelated gradients have ρ = 0»: orthogonal gradients of equal norm have ρ = 1/n")
+def _(rng):
+    yield at_most("uncorrelated", gradient_correlation(*_one_weight_each(4), SQUARED), bound=0.0)
+
+
+@gradient_correlation_factor.breaks("«Batch size 1 means uncorrelated gradients»: n copies of one sample have ρ = 1")
+def _(rng):
+    model, inputs, K = random_network(rng)
+    copies, targets = inputs[:1].expand(8, -1), torch.zeros(8, dtype=torch.long)
+    yield at_most("uncorrelated", gradient_correlation(model, copies, targets), bound=1 / 8)
+
+
+@statement("descent-lemma", "A gradient step on an L-smooth function lowers it by at least α(1 − Lα/2)‖∇F‖²", kind="lemma",
+           assumptions=("∇F is L-Lipschitz on the segment from θ to θ − α∇F(θ)",), chapter=SGD, trials=20)
+def descent_lemma(rng):
+    for generator in (SHANNON, SQUARED):
+        losses, theta, smoothness = _linear_task(rng, generator, n=5)
+        step = rng.uniform(0, 2) / smoothness
+        yield _descent(f"decrease ({generator.name})", lambda t: losses(t).mean(), theta, smoothness, step)
+    losses, theta = _network_task(rng, n=5)
+    step = 10 ** rng.uniform(-2, 1)
+    risk = lambda t: losses(t).mean()
+    smoothness = _smoothness_on_segment(grad(risk), theta, theta - step * grad(risk)(theta), points=50)
+    yield _descent("decrease (tanh network)", risk, theta, smoothness, step)
+
+
+def _descent(name, F, theta, smoothness, step):
+    gradient = grad(F)(theta)
+    bound = F(theta) - step * (1 - smoothness * step / 2) * gradient.square().sum()
+    return at_most(name, F(theta - step * gradient), bound=bound)
+
+
+@descent_lemma.breaks("A step beyond 2/L: F = ½Lθ² goes up")
+def _(rng):
+    F = lambda t: 0.5 * t.square().sum()
+    theta = normal(rng, 3)
+    yield at_most("decrease", F(theta - 2.5 * theta), bound=F(theta))
+
+
+@descent_lemma.breaks("L measured at θ alone: a softmax that is wrong with confidence is flat, a step 1/L overshoots by far")
+def _(rng):
+    inputs, targets = torch.tensor([[1.0], [-0.5]], dtype=torch.float64), torch.tensor([0, 0])
+    F = lambda t: fenchel_young_loss(SHANNON, targets, inputs * torch.stack([t, -t])).mean()
+    theta = torch.tensor(-10.0, dtype=torch.float64)
+    smoothness = grad(grad(F))(theta).item()
+    gradient = grad(F)(theta)
+    yield at_most("decrease", F(theta - gradient / smoothness), bound=F(theta) - gradient**2 / (2 * smoothness))
+
+
+@statement("sgd-batch-gradient", "Progress and interference bound the mean squared batch gradient of an SGD run", kind="theorem",
+           paper="Theorem 12", assumptions=("every batch loss is L-smooth on the segments visited", "a constant step α ≤ 1/L",
+                                            "M is the run's own out-of-batch change"), chapter=SGD, trials=6)
+def sgd_batch_gradient(rng):
+    n, num_steps = int(rng.integers(2, 7)), 6
+    m = int(rng.integers(1, n + 1))
+    batches = _batches(rng, n, m, num_steps)
+    for generator in (SHANNON, SQUARED):
+        losses, theta, smoothness = _linear_task(rng, generator, n)
+        step = rng.uniform(0.1, 1) / smoothness
+        _, values, norms = _sgd(losses, theta, batches, step)
+        yield _gradient_bound(f"bound ({generator.name})", values, norms, batches, smoothness, step)
+        _, values, norms = _sgd(losses, theta, batches, 1 / (2 * smoothness))
+        drop, worst = (values[0] - values[-1]).mean(), _out_of_batch_changes(values, batches).abs().max()
+        yield at_most(f"the paper's form ({generator.name})", norms.mean(),
+                      bound=8 / 3 * smoothness * n * drop / (m * num_steps) + 4 * smoothness * (n - m) / m * worst)
+    losses, theta = _network_task(rng, n)
+    step, smoothness = 1.0, math.inf
+    while step > 1 / smoothness:  # L of a network is known only after the run
+        step /= 2
+        thetas, values, norms = _sgd(losses, theta, batches, step)
+        smoothness = max(_smoothness_on_segment(_batch_gradient(losses, batch), *segment)
+                         for batch, segment in zip(batches, itertools.pairwise(thetas)))
+    yield _gradient_bound("bound (tanh network)", values, norms, batches, smoothness, step)
+
+
+def _gradient_bound(name, values, norms, batches, smoothness, step):
+    drop, interference = (values[0] - values[-1]).mean(), _out_of_batch_changes(values, batches).mean()
+    bound = sgd_gradient_bound(drop, interference, n=values.shape[1], batch_size=len(batches[0]), smoothness=smoothness,
+                               step=step, num_steps=len(batches))
+    return at_most(name, norms.mean(), bound=bound)
+
+
+@sgd_batch_gradient.breaks("A step beyond 2/L: with L = 1, curvature ½ and α = 3 the constant c is negative, and so is the bound")
+def _(rng):
+    theta, step, smoothness = 1.0, 3.0, 1.0
+    after = theta - step * 0.5 * theta
+    c = step * (1 - smoothness * step / 2)
+    yield at_most("bound", (0.5 * theta) ** 2, bound=(0.25 * theta**2 - 0.25 * after**2) / c)
+
+
+@sgd_batch_gradient.breaks("L of the mean loss only: curvatures 10 and −8 average to 1, a step of 1 is too long for both")
+def _(rng):
+    curvatures, theta = torch.tensor([10.0, -8.0], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    _, values, norms = _sgd(lambda t: 0.5 * curvatures * t**2, theta, [torch.tensor([0])], step=1.0)
+    yield _gradient_bound("bound", values, norms, [torch.tensor([0])], smoothness=1.0, step=1.0)
+
+
+@sgd_batch_gradient.breaks("M left out: near the minimum of the mean, two samples pull against each other for ever")
+def _(rng):
+    batches = [torch.tensor([k % 2]) for k in range(40)]
+    _, values, norms = _sgd(_two_opposed, torch.zeros(1, dtype=torch.float64), batches, step=0.5)
+    drop = (values[0] - values[-1]).mean()
+    bound = sgd_gradient_bound(drop, 0.0, n=2, batch_size=1, smoothness=1.0, step=0.5, num_steps=40)
+    yield at_most("bound", norms.mean(), bound=bound)
+
+
+def _all_runs(losses, theta, n, batch_size, step, num_steps):
+    """Every run of SGD with fresh uniform batches, all equally likely.
+
+    Returns:
+        The mean over runs of the mean energy Ê along them, the drop R̂(θ_0) − R̂(θ_N) of each run (S,), its mean out-of-batch
+        change (S,) and its own mean energy (S,).
+    """
+    batches = [list(b) for b in itertools.combinations(range(n), batch_size)]
+    thetas, start = theta[None], losses(theta).mean()
+    energy, interference = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for _ in range(num_steps):
+        gradients = vmap(jacrev(losses))(thetas).detach()
+        values = vmap(losses)(thetas)
+        energy = energy + gradients.square().sum(-1).mean(-1) / num_steps
+        steps = torch.stack([gradients[:, b].mean(1) for b in batches], 1)
+        after = thetas[:, None] - step * steps
+        change = vmap(vmap(losses))(after) - values[:, None]
+        out = torch.stack([change[:, k].sum(-1) - change[:, k, b].sum(-1) for k, b in enumerate(batches)], 1) / (n - batch_size)
+        interference = (interference[:, None] + out / num_steps).flatten()
+        energy, thetas = energy.repeat_interleave(len(batches)), after.flatten(0, 1)
+    return energy, start - vmap(losses)(thetas).mean(-1), interference
+
+
+@statement("sgd-energy", "In expectation, SGD with small fresh batches bounds the gradient energy itself", kind="theorem",
+           assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
+                        "every step draws a fresh uniform batch, given θ_k",
+                        "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
+           chapter=SGD, trials=8)
+def sgd_energy(rng):
+    n, num_steps = int(rng.integers(2, 5)), 3
+    m = int(rng.integers(1, n))
+    for generator in (SHANNON, SQUARED):
+        losses, theta, smoothness = _linear_task(rng, generator, n)
+        step = rng.uniform(0.1, 1) / smoothness
+        energy, drop, interference = _all_runs(losses, theta, n, m, step, num_steps)
+        bound = sgd_energy_bound(drop.mean(), interference.mean(), n=n, batch_size=m, smoothness=smoothness, step=step,
+                                 num_steps=num_steps)
+        yield at_most(f"bound ({generator.name})", energy.mean(), bound=bound)
+
+
+@sgd_energy.breaks("The run's own M in place of the expected one: some runs are lucky with their batches")
+def _(rng):
+    losses, theta, smoothness = _linear_task(rng, SHANNON, n=4)
+    energy, drop, interference = _all_runs(losses, theta, 4, 1, 1 / smoothness, 3)
+    bound = sgd_energy_bound(drop, interference, n=4, batch_size=1, smoothness=smoothness, step=1 / smoothness, num_steps=3)
+    yield at_most("bound", energy, bound=bound)
+
+
+@sgd_energy.breaks("Batches reshuffled once an epoch: given the first step, the second batch is not uniform")
+def _(rng):
+    losses, theta, smoothness = _linear_task(rng, SQUARED, n=2)
+    seen, expected = [], []
+    for first, second in ((0, 1), (1, 0)):  # n = 2, m = 1: the second batch is what the first left over
+        after = theta - _sample_gradients(losses, theta)[first] / smoothness
+        gradients = _sample_gradients(losses, after)
+        seen.append(gradients[second].square().sum())
+        expected.append(batch_energy(gradients.square().sum(-1).mean(), gradients.mean(0).square().sum(), n=2, batch_size=1))
+    yield identity("batch energy at the second step", sum(seen), sum(expected))
+
+
+@sgd_energy.breaks("A full batch: the mean gradient vanishes, the energy does not")
+def _(rng):
+    thetas, values, _ = _sgd(_two_opposed, torch.full((1,), 0.3, dtype=torch.float64), [torch.arange(2)] * 50, step=0.5)
+    energy = torch.stack([_sample_gradients(_two_opposed, theta).square().mean() for theta in thetas[:-1]]).mean()
+    yield at_most("bound", energy, bound=(values[0] - values[-1]).mean() / (0.5 * 0.75 * 50))
+
+
+@statement("sgd-classical", "Three classical rates: bounded variance, strong growth, Polyak–Łojasiewicz by the tangent kernel",
+           kind="theorem", assumptions=("an unbiased gradient of an L-smooth R̂, α ≤ 1/L", "(a) variance at most σ² on the way",
+                                        "(b) E‖∇L_B‖² ≤ κ‖∇R̂‖² on the way, α ≤ 1/(κL)",
+                                        "(c) squared loss, full batch, λ_min(Θ) ≥ nμ > 0 on the way"), chapter=SGD, trials=6)
+def sgd_classical(rng):
+    n, num_steps = 4, 3
+    losses, theta, smoothness = _linear_task(rng, SHANNON, n)
+    step = rng.uniform(0.1, 1) / smoothness
+    mean_norm, batch_norm, drop = _one_sample_runs(losses, theta, step, num_steps)
+    variance = max((b - g).max().item() for g, b in zip(mean_norm, batch_norm))
+    yield at_most("(a) variance", _mean(mean_norm), bound=2 * drop / (step * num_steps) + step * smoothness * variance)
+    growth, needed = 1.0, math.inf
+    while needed > growth:  # shorter steps run elsewhere, so κ is found by trying
+        growth = 1.5 * growth if needed == math.inf else 1.5 * needed
+        step = 1 / (growth * smoothness)
+        mean_norm, batch_norm, drop = _one_sample_runs(losses, theta, step, num_steps)
+        needed = max((b / g).max().item() for g, b in zip(mean_norm, batch_norm))
+    yield at_most("(b) strong growth", _mean(mean_norm), bound=2 * drop / (step * num_steps))
+    features, targets = normal(rng, 4, 8), normal(rng, 4, 1)
+    risks, rate = _kernel_descent(features, targets, num_steps=30)
+    yield at_most("(c) PL", risks, bound=risks[0] * rate ** torch.arange(31))
+
+
+def _one_sample_runs(losses, theta, step, num_steps):
+    """All runs with batches of one -> ‖∇R̂‖² and E‖∇L_B‖² at each step, each a list of (n^k,), and the mean drop of the risk."""
+    thetas, mean_norm, batch_norm = theta[None], [], []
+    for _ in range(num_steps):
+        gradients = vmap(jacrev(losses))(thetas).detach()
+        mean_norm.append(gradients.mean(1).square().sum(-1))
+        batch_norm.append(gradients.square().sum(-1).mean(1))
+        thetas = (thetas[:, None] - step * gradients).flatten(0, 1)
+    return mean_norm, batch_norm, losses(theta).mean() - vmap(losses)(thetas).mean()
+
+
+def _mean(levels):
+    """The mean over steps of the means over runs."""
+    return torch.stack([level.mean() for level in levels]).mean()
+
+
+def _kernel_descent(features, targets, num_steps):
+    """Gradient descent on ½‖Fw − y‖²/n with step 1/L -> risks (N+1,) and the rate 1 − μ/L of the PL constant μ = λ_min(Θ)/n."""
+    n, w = len(features), torch.zeros(features.shape[1], 1, dtype=torch.float64)
+    kernel = torch.linalg.eigvalsh(features @ features.mT)
+    step, risks = n / kernel[-1], []
+    for _ in range(num_steps + 1):
+        residual = features @ w - targets
+        risks.append(0.5 * residual.square().sum() / n)
+        w = w - step * features.mT @ residual / n
+    return torch.stack(risks), 1 - kernel[0] / kernel[-1]
+
+
+@sgd_classical.breaks("(a) A biased gradient: batches that see one class only never reach stationarity of the whole")
+def _(rng):
+    theta, norms = torch.zeros(1, dtype=torch.float64), []
+    for _ in range(60):
+        gradients = _sample_gradients(_two_opposed, theta)
+        norms.append(gradients.mean(0).square())
+        theta = theta - 0.1 * gradients[0]  # the second sample is never drawn, so what is drawn has no variance
+    drop = (_two_opposed(torch.zeros(1)) - _two_opposed(theta)).mean()
+    yield at_most("(a)", torch.stack(norms).mean(), bound=2 * drop / (0.1 * 60))
+
+
+@sgd_classical.breaks("(b) No interpolation: where the mean gradient vanishes and the samples' do not, no κ exists")
+def _(rng):
+    mean_norm, _, drop = _one_sample_runs(_two_opposed, torch.zeros(1, dtype=torch.float64), 0.5, 4)
+    yield at_most("(b)", _mean(mean_norm), bound=2 * drop / (0.5 * 4))
+
+
+@sgd_classical.breaks("(c) More samples than features: λ_min(Θ) = 0, and the next eigenvalue does not replace it")
+def _(rng):
+    features, targets = normal(rng, 8, 3), normal(rng, 8, 1)
+    risks, _ = _kernel_descent(features, targets, num_steps=300)
+    kernel = torch.linalg.eigvalsh(features @ features.mT)
+    yield at_most("(c)", risks[-1], bound=risks[0] * (1 - kernel[-3] / kernel[-1]) ** 300)
