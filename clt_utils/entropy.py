@@ -1,0 +1,155 @@
+"""Generalized entropy, information and information loss of finite distributions, for every generator.
+
+A *joint* is an array (n_x, K) of probabilities q(x, y) that sum to one; labels are counted by one-hot vectors. All
+functions take numpy arrays or tensors and answer in kind, in float64. Informations are sums of Bregman divergences, so
+they are never negative, and zero far below rounding when nothing is lost.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._checks import require
+from .duality import SHANNON, bregman_divergence
+
+
+def entropy(p, generator=SHANNON):
+    """Ent_Φ(Y) = E Φ(1_Y) − Φ(E 1_Y) of label distributions (slug ``entropy-nonnegative``).
+
+    Args:
+        p: Probabilities of the K labels, (..., K).
+        generator: The generator Φ; Shannon gives the entropy in nats, Gini ½(1 − Σ p²).
+
+    Returns:
+        The entropy of each distribution, (...,).
+
+    Raises:
+        ValueError: If p holds NaNs, negative numbers, or does not sum to one.
+    """
+    p_ = _distribution(p, "p", dims=1)
+    return _like(p, _entropy(p_, generator))
+
+
+def conditional_entropy(joint, generator=SHANNON):
+    """Ent_Φ(Y|X) = Σ_x q(x) Ent_Φ(Y|X=x), the floor of every risk (slug ``risk-floor``).
+
+    Args:
+        joint: Probabilities q(x, y), (n_x, K).
+        generator: The generator Φ.
+
+    Returns:
+        The conditional entropy, a number.
+
+    Raises:
+        ValueError: If the joint is not one distribution over (n_x, K).
+    """
+    q = _distribution(joint, "joint", dims=2)
+    weight, conditional = _split(q)
+    return _like(joint, (weight * _entropy(conditional, generator)).sum())
+
+
+def mutual_information(joint, generator=SHANNON):
+    """I_Φ(X;Y) = Ent_Φ(Y) − Ent_Φ(Y|X) = E B_Φ(E[1_Y|X], E 1_Y) ≥ 0 (slug ``information-nonnegative``).
+
+    Args, Returns, Raises: as ``conditional_entropy``.
+    """
+    q = _distribution(joint, "joint", dims=2)
+    return _like(joint, _information_loss(q, torch.zeros(len(q), dtype=torch.long), generator))
+
+
+def information_loss(joint, features, generator=SHANNON):
+    """Ent_Φ(Y|g(X)) − Ent_Φ(Y|X) ≥ 0: what merging inputs costs (slug ``entropy-data-processing``).
+
+    Args:
+        joint: Probabilities q(x, y), (n_x, K).
+        features: g as integers, (n_x,): inputs with the same number are merged.
+        generator: The generator Φ.
+
+    Returns:
+        The information lost, a number; zero iff merged inputs have the same conditional mean of 1_Y.
+
+    Raises:
+        ValueError: If the joint is not a distribution, or features is not one integer for each input.
+    """
+    q = _distribution(joint, "joint", dims=2)
+    features = torch.as_tensor(features)
+    require(features.shape == q.shape[:1] and not features.is_floating_point(),
+            f"features {features.dtype} of shape {tuple(features.shape)}", f"integers of shape {tuple(q.shape[:1])}")
+    return _like(joint, _information_loss(q, features, generator))
+
+
+def renyi_entropy(p, order):
+    """H_a = log(Σ p^a) / (1 − a) of one distribution; order ½ bounds the error of sampling it (slug ``tv-mean``).
+
+    Args:
+        p: Probabilities, any shape, all together one distribution.
+        order: a ≥ 0; 0 counts the support, 1 is Shannon's entropy, ∞ is −log max p.
+
+    Returns:
+        The entropy in nats, a number.
+
+    Raises:
+        ValueError: If p is not a distribution or the order is negative.
+    """
+    require(order >= 0, f"order={order}", "an order ≥ 0")
+    log_p = _distribution(p, "p").flatten().log()
+    log_p = log_p[log_p > -torch.inf]
+    if order == 1:
+        value = -(log_p.exp() * log_p).sum()
+    elif order == np.inf:
+        value = -log_p.max()
+    else:
+        value = torch.logsumexp(order * log_p, 0) / (1 - order)
+    return _like(p, value)
+
+
+def total_variation(p, q):
+    """TV(p, q) = ½ Σ |p − q|, the largest difference in probability of any event (slug ``tv-bound``).
+
+    Args:
+        p, q: Two distributions of the same shape, each array as a whole one distribution (a joint, for instance).
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError: If one is not a distribution or the shapes differ.
+    """
+    p_, q_ = _distribution(p, "p"), _distribution(q, "q")
+    require(p_.shape == q_.shape, f"shapes {tuple(p_.shape)} and {tuple(q_.shape)}", "two distributions of the same shape")
+    return _like(p, 0.5 * (p_ - q_).abs().sum())
+
+
+def _entropy(p, generator):
+    vertices = torch.eye(p.shape[-1], dtype=p.dtype)
+    return (p * generator.value(vertices)).sum(-1) - generator.value(p)
+
+
+def _information_loss(q, features, generator):
+    weight, conditional = _split(q)
+    _, group = features.unique(return_inverse=True)
+    _, merged = _split(torch.zeros(int(group.max()) + 1, q.shape[1], dtype=q.dtype).index_add(0, group, q))
+    seen = weight > 0
+    return (weight[seen] * bregman_divergence(generator, conditional[seen], merged[group[seen]])).sum()
+
+
+def _split(q):
+    """The joint (n_x, K) as marginal weights (n_x,) and conditional distributions (n_x, K); uniform where the weight is 0."""
+    weight = q.sum(-1)
+    return weight, torch.where(weight[:, None] > 0, q / torch.where(weight > 0, weight, 1)[:, None], 1 / q.shape[1])
+
+
+def _distribution(p, name, dims=None):
+    """The array as a float64 tensor, checked: nonnegative, and summing to one over the last ``dims`` (all by default)."""
+    p = torch.as_tensor(p, dtype=torch.float64, device="cpu").detach()
+    require(p.numel() > 0 and p.ndim >= (dims or 1), f"`{name}` of shape {tuple(p.shape)}", f"at least {dims or 1} dimensions")
+    require(dims != 2 or p.ndim == 2, f"`{name}` of shape {tuple(p.shape)}", "one joint (n_x, K)")
+    require(bool((p >= 0).all()), f"`{name}` with negative entries or NaNs", "probabilities")
+    total = p.sum(-1) if dims == 1 else p.sum()
+    off = float((total - 1).abs().max())
+    require(off < 1e-6, f"`{name}` whose sum is off by {off:.2g}", "a sum of one", "Divide by the sum first.")
+    return p
+
+
+def _like(given, result):
+    return result if isinstance(given, Tensor) else result.numpy()[()]
