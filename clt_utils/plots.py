@@ -1,0 +1,315 @@
+"""One figure function per kind of picture, in one house style, and ``show``, which gives every figure its words.
+
+Importing this module sets the house style: the Okabe–Ito palette, which colour-blind readers can tell apart, always paired
+with line styles, so that colour is never the only cue. Lines and text in black take the colour of the page's text.
+"""
+
+import hashlib
+import html
+import io
+import itertools
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from IPython.display import display
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from ._checks import require, require_name
+
+COLORS = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "black": "#000000",
+          "orange": "#E69F00", "sky": "#56B4E9"}
+"""The palette of Okabe and Ito without its yellow, which is lost on white; the light ones, orange and sky, are for areas."""
+
+DASHES = ["-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (1, 3)), (0, (8, 3))]
+"""One line style for each colour."""
+
+CURVES = {
+    "risk": dict(label=r"risk $\hat R$", color=COLORS["black"], linestyle="-", linewidth=2),
+    "lower": dict(label="lower bound", color=COLORS["blue"], linestyle="--"),
+    "upper": dict(label="upper bound", color=COLORS["vermillion"], linestyle="-."),
+    "lower_sharp": dict(label="sharp lower bound", color=COLORS["green"], linestyle=":"),
+    "upper_sharp": dict(label="sharp upper bound", color=COLORS["purple"], linestyle=DASHES[4]),
+    "lam_min": dict(label=r"smallest eigenvalue $\lambda_{\min}$", color=COLORS["blue"], linestyle="--"),
+    "lam_max": dict(label=r"largest eigenvalue $\lambda_{\max}$", color=COLORS["vermillion"], linestyle="-."),
+    "energy": dict(label=r"gradient energy $\hat E$", color=COLORS["green"], linestyle="-"),
+}
+"""How a column of a trace is drawn, the same in every figure of the book."""
+
+POINTS = 160
+"""Points drawn of a long line: about one for every four pixels."""
+
+plt.rcParams.update({
+    "figure.figsize": (6.6, 3.7), "figure.constrained_layout.use": True, "figure.facecolor": "none", "axes.facecolor": "none",
+    "axes.prop_cycle": cycler(color=list(COLORS.values())) + cycler(linestyle=DASHES),
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.titlesize": "medium",
+    "axes.grid": True, "grid.color": "black", "grid.alpha": 0.15, "legend.frameon": False, "lines.linewidth": 1.6,
+    "svg.fonttype": "path",  # letters look alike everywhere, formulas included; a reader's ears have the alternative text
+    "svg.hashsalt": "clt",   # the same figure gives the same file
+})
+
+
+# ---- showing figures
+
+def show(fig, *, alt):
+    """Display a figure with its alternative text, and close it.
+
+    The website and Jupyter get it as a vector graphic in the colours of the page; PDF and GitHub as an image.
+
+    Args:
+        fig: A matplotlib figure.
+        alt: What the figure shows, in a sentence, with its main numbers: what a reader who cannot see it needs to know.
+
+    Raises:
+        ValueError: If ``alt`` says too little.
+    """
+    display({"text/html": svg(fig, alt), "image/png": png(fig), "text/plain": alt}, raw=True)
+    plt.close(fig)
+
+
+def png(fig):
+    """The figure as the bytes of a PNG image on white."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=144, facecolor="white")
+    return buffer.getvalue()
+
+
+def svg(fig, alt, prefix=None):
+    """The figure as an ``<svg>`` element for the middle of a page: small, with alternative text, in the page's colours.
+
+    Args:
+        fig: A matplotlib figure.
+        alt: Its alternative text, see ``show``.
+        prefix: What its ids begin with; by default something no other figure of the page has.
+
+    Returns:
+        The element as text, one tag a line.
+    """
+    require(isinstance(alt, str) and len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
+            'For example: "The risk falls from 2.3 to 0.004 and stays between its two bounds."')
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg")
+    text = buffer.getvalue()
+    width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())
+    text = text[text.index(">", text.index("<svg")) + 1:text.rindex("</svg>")]
+    # styles would reach the whole page; comments repeat the labels
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text).replace("xlink:href", "href").replace("#000000", "currentColor")
+    text = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.4g}", text)
+    text = re.sub(r' d="[^"CQ]+"', lambda path: path[0].replace(" L ", " "), text)  # points after the first are lines anyway
+    if prefix is None:
+        prefix = "f" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    text = re.sub(r"<defs> *</defs>", "", text)
+    root = (f'<svg class="clt-figure" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
+            f'width="{width * 4 / 3:.0f}" height="{height * 4 / 3:.0f}" style="max-width:100%;height:auto" '
+            'fill="currentColor" stroke-linejoin="round">')
+    return re.sub(r" *> *<", ">\n<", f"{root}{text.strip()}</svg>")
+
+
+_count = itertools.count()
+
+
+def legend(fig, ncols=3, **options):
+    """A legend of all labelled lines above the axes, outside the data; each label once."""
+    found = {}
+    for ax in fig.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return fig.legend(found.values(), found.keys(), loc="outside upper left", ncols=ncols, **options)
+
+
+# ---- figures along training
+
+def risk_between_bounds(traces, sharp=False):
+    """Risk between its lower and upper bound along training (slugs ``risk-sandwich``, ``risk-sandwich-sharp``).
+
+    Args:
+        traces: A ``Trace`` (or anything with columns "step", "risk", "lower", "upper"), or a list of them, one a seed, measured
+            at the same steps; of several the median is drawn, in a band from the smallest to the largest value.
+        sharp: Draw the columns "lower_sharp" and "upper_sharp" too.
+
+    Returns:
+        A matplotlib figure.
+    """
+    return _along_training(traces, ("upper", "risk", "lower") + ("upper_sharp", "lower_sharp") * sharp,
+                           r"risk $\hat R$ and its bounds")
+
+
+def spectrum(traces):
+    """Extreme eigenvalues of the structure matrices and gradient energy along training (slug ``residual-sandwich``).
+
+    Args:
+        traces: One or several with columns "step", "lam_min", "lam_max", "energy", as in ``risk_between_bounds``.
+
+    Returns:
+        A matplotlib figure.
+    """
+    return _along_training(traces, ("lam_max", "lam_min", "energy"), r"eigenvalues $\lambda$, energy $\hat E$")
+
+
+def _along_training(traces, names, ylabel):
+    traces = traces if isinstance(traces, (list, tuple)) else [traces]
+    fig, ax = plt.subplots()
+    for name in names:
+        draw_curve(ax, traces, name)
+    ax.set(yscale="log", xlabel="training step $k$", ylabel=f"{ylabel} (log scale)")
+    legend(fig, title=f"line: median of {len(traces)} seeds, band: smallest to largest" if len(traces) > 1 else None,
+           alignment="left")
+    return fig
+
+
+def draw_curve(ax, traces, name, **style):
+    """Draw one column of traces over seeds: their median, in a band from the smallest to the largest value.
+
+    Args:
+        ax: Where to draw.
+        traces: A list of traces that were measured at the same steps; runs that ended early shorten the curve.
+        name: The column, one of ``CURVES``.
+        **style: Changes of the curve's style.
+    """
+    require_name("curve", name, tuple(CURVES))
+    require(len(traces), "no trace", "at least one")
+    length = min(len(trace["step"]) for trace in traces)
+    steps = np.array([trace["step"][:length] for trace in traces], dtype=float)
+    require((steps == steps[0]).all(), "traces measured at different steps", "the same steps for every seed")
+    values = np.array([trace[name][:length] for trace in traces], dtype=float)
+    values[~(np.isfinite(values) & (values > 0))] = np.nan  # a log axis has no place for them
+    some = np.linspace(0, length - 1, min(length, POINTS)).round().astype(int)
+    x, values = steps[0, some], values[:, some]
+    middle = np.median(values, axis=0)
+    style = CURVES[name] | style
+    ax.plot(x, middle, **style)
+    if len(traces) > 1:
+        ax.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
+
+
+# ---- figures that explain
+
+def energy_and_optimum():
+    """Figure 2: zero mean gradient is not zero energy (slug ``energy-global-optimum``).
+
+    One parameter θ, two samples with outputs θ and θ², half squared losses. On the left no θ fits both targets, on the right
+    θ = 2 does. Rows: risk (summed), mean gradient, mean energy; markers where the mean gradient is zero.
+
+    Returns:
+        A matplotlib figure.
+    """
+    theta = np.linspace(-2.6, 2.6, POINTS)
+    fig, axes = plt.subplots(3, 2, figsize=(6.6, 5.4), sharex=True, sharey="row")
+    titles = ("no $\\theta$ fits both", "$\\theta=2$ fits both")
+    for column, targets, title in zip(axes.T, ((0.5, 4), (2, 4)), titles, strict=True):
+        errors = [np.polynomial.Polynomial([-targets[0], 1]), np.polynomial.Polynomial([-targets[1], 0, 1])]
+        gradients = [error * error.deriv() for error in errors]
+        risk, mean_gradient, energy = sum(e**2 for e in errors) / 2, sum(gradients) / 2, sum(g**2 for g in gradients) / 2
+        still = np.sort(mean_gradient.roots().real)
+        for ax, curve, color, below in zip(column, (risk, mean_gradient, energy), ("black", "blue", "vermillion"),
+                                           (-3, None, -5), strict=True):
+            ax.plot(theta, curve(theta), color=COLORS[color], linestyle="-")
+            ax.axhline(0, color="black", linewidth=0.8)
+            for at, marker in zip(still, "so^", strict=True):
+                ax.plot(at, curve(at), marker, color=COLORS[color], markersize=6)
+                if below is not None:
+                    ax.text(at, below, f"{abs(curve(at)):.2f}", ha="center", va="center")
+        column[0].set_title(f"targets {targets[0]:g} and {targets[1]:g}: {title}")
+        column[2].set_xlabel(r"parameter $\theta$")
+    for ax, label, limits in zip(axes[:, 0], ("risk\n(summed)", "mean\ngradient", "mean energy\n$\\hat E$"),
+                                 ((-5, 14), (-6, 6), (-9, 26)), strict=True):
+        ax.set(ylabel=label, ylim=limits)
+    return fig
+
+
+def framework():
+    """Figure 1: the framework of conjugate learning (slug ``conjugate-learning``), from the data to its two questions.
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, ax = _canvas(100, 80)
+    black, blue, vermillion, green = (COLORS[name] for name in ("black", "blue", "vermillion", "green"))
+    _panel(ax, 1, 45, 98, 34, black, "Conjugate learning", "a loss made by a generator and its conjugate")
+    _box(ax, 10.5, 58, 13, 11, "data\n$(x,\\,y)$", black)
+    _box(ax, 35, 64.5, 24, 8.5, "sufficient statistic\n$T(y)$, e.g. one-hot $1_y$", blue)
+    _box(ax, 35, 51.5, 24, 8.5, "model (dual space)\n$f=f_\\theta(x)$", vermillion)
+    _box(ax, 64, 62, 22, 13, "loss\n$d_\\Phi(T(y);f)=\\Phi(T(y))$\n$+\\,\\Phi^*(f)-\\langle T(y),f\\rangle$", black)
+    _box(ax, 88.5, 64.5, 17, 11, "generator $\\Phi$,\nits domain holds\nprior knowledge", blue)
+    _box(ax, 88.5, 51.5, 17, 8.5, "prediction\n$\\hat y=\\nabla\\Phi^*(f)$", vermillion)
+    for start, end in (((17, 60), (23, 63.5)), ((17, 56), (23, 52.5)), ((47, 64.5), (53, 64.5)), ((47, 53.5), (55, 55.5)),
+                       ((47, 50.5), (80, 50.5)), ((80, 64.5), (75, 64.5)), ((88.5, 59), (88.5, 55.75)),
+                       ((25, 45), (25, 39.5)), ((75, 45), (75, 39.5))):
+        _arrow(ax, start, end)
+    _panel(ax, 1, 1, 48, 38.5, vermillion, "Trainability", "how low can training push the risk?")
+    _box(ax, 13.5, 23, 21, 9, "gradient energy\n$g=\\|\\nabla_\\theta d_\\Phi\\|^2$", vermillion)
+    _box(ax, 36.5, 23, 21, 9, "structure matrix\n$A_x=J_xJ_x^\\top$", vermillion)
+    _box(ax, 25, 8.5, 44, 10, "$g/\\lambda_{\\max}(A_x)\\;\\leq\\;\\|\\hat y-T(y)\\|^2\\;\\leq\\;g/\\lambda_{\\min}(A_x)$\n"
+         "and the residual controls the risk", black, size=9)
+    _panel(ax, 51, 1, 48, 38.5, green, "Generalization", "how far off is the risk on new data?")
+    _box(ax, 59.7, 23, 13.4, 9, "entropy\n$\\mathrm{Ent}_\\Phi(Y|X)$", green, size=9)
+    _box(ax, 75, 23, 13.4, 9, "information\nloss", green, size=9)
+    _box(ax, 90.3, 23, 13.4, 9, "largest\nloss $\\gamma$", green, size=9)
+    _box(ax, 75, 8.5, 44, 10,
+         "$\\mathrm{Ent}_q(Y|U)-\\gamma\\;\\leq\\;R-\\hat R\\;\\leq\\;\\gamma-\\mathrm{Ent}_{\\hat q}(Y|U)$\n"
+         "$\\mathrm{Ent}(Y|U)=\\mathrm{Ent}(Y|X)+$ information loss", black, size=9)
+    for x, to in ((13.5, 18), (36.5, 32), (59.7, 66), (75, 75), (90.3, 84)):
+        _arrow(ax, (x, 18.5), (to, 13.5))
+    return fig
+
+
+def models_ab():
+    """Figure 3: Models A and B, depth n_d and width n_w, without and with identity skips (slug ``depth-skip``).
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, ax = _canvas(100, 41)
+    black, blue, vermillion = (COLORS[name] for name in ("black", "blue", "vermillion"))
+    for y, name in ((30, "Model A"), (11, "Model B: identity skips $I$")):
+        skip = y == 11
+        ax.text(0, y + 7.5, name, weight="bold", va="center")
+        _box(ax, 5, y, 9, 8, "image\n$x$", black, size=9)
+        _box(ax, 19, y, 13, 8, "4×4 patches,\nReLU", blue, size=8.5)
+        _box(ax, 39, y, 15, 8, "block 1\n3×3 conv, ReLU", vermillion, size=8.5)
+        _box(ax, 68, y, 15, 8, "block $n_d$\n3×3 conv, ReLU", vermillion, size=8.5)
+        _box(ax, 88, y, 8, 8, "linear", blue, size=9)
+        ax.text(54, y, "…", ha="center", va="center", size=14)
+        ax.text(97.5, y, "$f_\\theta(x)$", ha="center", va="center")
+        for start, end in ((9.5, 12.5), (25.5, 31.5), (46.5, 52), (56, 60.5), (75.5, 84), (92, 94.5)):
+            _arrow(ax, (start, y), (end, y))
+        for x in (39, 68) if skip else ():
+            ax.add_patch(Circle((x + 10, y), 1.3, facecolor=blue, edgecolor=blue))
+            ax.text(x + 10, y - 0.1, "+", ha="center", va="center", color="white", weight="bold")
+            ax.plot([x - 10, x - 10, x + 10], [y, y - 7, y - 7], color=blue, linestyle="--")
+            _arrow(ax, (x + 10, y - 7), (x + 10, y - 1.3), color=blue)
+            ax.text(x, y - 5.5, "$I$", ha="center", va="center")
+    ax.text(53.5, 37.5, "depth: $n_d$ blocks; width: $n_w$ channels in each", ha="center", va="center")
+    return fig
+
+
+def _canvas(width, height):
+    """Empty axes in which a unit is the same length in both directions."""
+    fig, ax = plt.subplots(figsize=(7.2, 7.2 * height / width))
+    ax.set(xlim=(-0.5, width + 0.5), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+    return fig, ax
+
+
+def _box(ax, x, y, width, height, text, color, size=9.5):
+    """A rounded box around (x, y), its text in the colour of the page."""
+    style = dict(boxstyle="round,pad=0,rounding_size=1", linewidth=1.2)
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=color + "1f", edgecolor=color, **style))
+    ax.text(x, y, text, ha="center", va="center", size=size, linespacing=1.3)
+
+
+def _panel(ax, x, y, width, height, color, title, subtitle):
+    """A dashed frame with its lower left corner at (x, y), titled at its top."""
+    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.5", facecolor="none",
+                                edgecolor=color, linestyle="--", linewidth=1.2))
+    ax.text(x + width / 2, y + height - 3.2, title, ha="center", va="center", weight="bold")
+    ax.text(x + width / 2, y + height - 6.6, subtitle, ha="center", va="center", size=9)
+
+
+def _arrow(ax, start, end, color="black"):
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=color))
