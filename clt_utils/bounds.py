@@ -25,7 +25,7 @@ def _pure(*names):
             for k in names:
                 if bound.arguments.get(k) is not None:
                     bound.arguments[k] = _tensor(k, bound.arguments[k])
-            back = _identity if any(isinstance(x, torch.Tensor) for x in given) else (
+            back = _as_it_is if any(isinstance(x, torch.Tensor) for x in given) else (
                 torch.Tensor.numpy if any(isinstance(x, np.ndarray) for x in given) else torch.Tensor.item)
             out = function(*bound.args, **bound.kwargs)
             return tuple(map(back, out)) if isinstance(out, tuple) else back(out)
@@ -33,7 +33,7 @@ def _pure(*names):
     return decorate
 
 
-def _identity(x):
+def _as_it_is(x):
     return x
 
 
@@ -45,7 +45,7 @@ def _tensor(name, x):
 
 def _nonnegative(**values):
     for name, x in values.items():
-        require(bool((x >= 0).all()), f"`{name}` down to {float(x.min()):g}", "numbers ≥ 0")
+        require(bool((x >= 0).all()), f"`{name}` down to {float(x.detach().min()):g}", "numbers ≥ 0")
 
 
 def _sizes(n, batch_size):
@@ -73,7 +73,7 @@ def residual_bounds(energy, lam_min, lam_max):
     """
     _nonnegative(energy=energy, lam_max=lam_max)
     energy, lam_min, lam_max = torch.broadcast_tensors(energy, lam_min, lam_max)
-    require(bool((lam_min >= -1e-6 * lam_max).all()), f"`lam_min` down to {float(lam_min.min()):g}",
+    require(bool((lam_min >= -1e-6 * lam_max).all()), f"`lam_min` down to {float(lam_min.detach().min()):g}",
             "eigenvalues of a positive semidefinite matrix, rounding aside")
     require(bool((lam_min <= lam_max).all()), "`lam_min` above `lam_max`", "lam_min ≤ lam_max")
     return _ratio(energy, lam_max), torch.where(lam_min > 0, energy / lam_min, torch.inf)
@@ -120,7 +120,7 @@ def ce_bounds_from_residual(residual, num_classes):
     """
     require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
     _nonnegative(residual=residual)
-    require(bool((residual <= 2 + 1e-9).all()), f"`residual` up to {float(residual.max()):g}",
+    require(bool((residual <= 2 + 1e-9).all()), f"`residual` up to {float(residual.detach().max()):g}",
             "at most 2, the largest squared distance within the simplex")
     return _surprise((residual / 2).sqrt()), _surprise(((num_classes - 1) * residual / num_classes).sqrt())
 
@@ -155,6 +155,7 @@ def risk_bounds_sharp(energy, lam_min, lam_max, num_classes, p_min=None):
 @_pure("p", "q")
 def chi_squared(p, q):
     """χ²(p‖q) = Σ (p−q)²/q, (..., K) -> (...,); inf where q = 0 < p (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²)."""
+    _nonnegative(p=p, q=q)
     return torch.where(p == q, 0.0, (p - q).square() / q).sum(-1)
 
 
@@ -181,6 +182,7 @@ def batch_energy(energy, gradient_norm_sq, *, n, batch_size):
     Returns:
         (n−m)/(m(n−1)) Ê + n(m−1)/(m(n−1)) ‖∇R̂‖².
     """
+    _nonnegative(energy=energy, gradient_norm_sq=gradient_norm_sq)
     _sizes(n, batch_size)
     if n == 1:
         return energy
@@ -188,7 +190,8 @@ def batch_energy(energy, gradient_norm_sq, *, n, batch_size):
     return ((n - m) * energy + n * (m - 1) * gradient_norm_sq) / (m * (n - 1))
 
 
-def _descent_constant(smoothness, step):
+def _descent_constant(smoothness, step, num_steps):
+    require(num_steps >= 1, f"num_steps={num_steps}", "at least one step")
     require(smoothness > 0 and 0 < step <= 1 / smoothness * (1 + 1e-12), f"step={step:g} with smoothness={smoothness:g}",
             "0 < step ≤ 1/smoothness", "Beyond it the descent lemma gives nothing.")
     return step * (1 - smoothness * step / 2)
@@ -211,7 +214,7 @@ def sgd_gradient_bound(risk_drop, interference, *, n, batch_size, smoothness, st
         n·drop/(m c N) + (n−m)/(m c)·M with c = α(1 − Lα/2).
     """
     _sizes(n, batch_size)
-    scale = batch_size * _descent_constant(smoothness, step)
+    scale = batch_size * _descent_constant(smoothness, step, num_steps)
     return n * risk_drop / (scale * num_steps) + (n - batch_size) / scale * interference
 
 
@@ -224,14 +227,14 @@ def sgd_energy_bound(risk_drop, interference, *, n, batch_size, smoothness, step
     _sizes(n, batch_size)
     require(batch_size < n, f"batch_size={batch_size} with n={n}", "batch_size < n",
             "A full batch controls the mean gradient, not the energy.")
-    c = _descent_constant(smoothness, step)
+    c = _descent_constant(smoothness, step, num_steps)
     return (n - 1) / c * (n * risk_drop / ((n - batch_size) * num_steps) + interference)
 
 
 # Architecture
 
 def near_isometry_bounds(num_outputs, num_parameters, radius=1.0):
-    """Eigenvalues of A when its K rows are uniform in a ball of ℝ^P, with probability 1 − O(1/K) (``width-near-isometry``).
+    """Eigenvalues of A = JJᵀ, rows of J uniform in a ball of ℝ^P, with probability 1 − 3/(2K) (``width-near-isometry``).
 
     Args:
         num_outputs: K ≥ 2.
@@ -243,6 +246,7 @@ def near_isometry_bounds(num_outputs, num_parameters, radius=1.0):
     """
     K, P = num_outputs, num_parameters
     require(K >= 2 and P > 1, f"num_outputs={K}, num_parameters={P}", "num_outputs ≥ 2 and num_parameters > 1")
+    require(radius > 0, f"radius={radius}", "a positive number")
     require(2 * np.log(K) <= P, f"num_outputs={K}, num_parameters={P}", "2 ln K ≤ P", "Use more parameters.")
     spread = (K - 1) * np.sqrt(6 * np.log(K) / (P - 1))
     return float(radius**2 * ((1 - 2 * np.log(K) / P) ** 2 - spread)), float(radius**2 * (1 + spread))
@@ -269,7 +273,7 @@ def generalization_range(max_loss, entropy_population, entropy_sample):
 def tv_gap_bound(max_loss, tv):
     """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``)."""
     _nonnegative(max_loss=max_loss, tv=tv)
-    require(bool((tv <= 1 + 1e-9).all()), f"`tv` up to {float(tv.max()):g}", "a total variation in [0, 1]")
+    require(bool((tv <= 1 + 1e-9).all()), f"`tv` up to {float(tv.detach().max()):g}", "a total variation in [0, 1]")
     return max_loss * tv
 
 
