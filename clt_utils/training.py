@@ -140,6 +140,7 @@ class Trace:
 
     def thin(self, keep):
         """The trace at ``keep`` evenly spaced measurements or fewer, the first and the last among them."""
+        require(keep >= 2, f"keep={keep}", "at least 2, the first and the last")
         index = _evenly_spaced(len(self) - 1, keep - 1)
         return dataclasses.replace(self, columns={name: column[index] for name, column in self.columns.items()})
 
@@ -336,14 +337,14 @@ def _provenance(device, seconds):
 
 
 @functools.cache
-def code_hash():
+def code_hash(package=Path(__file__).parent):
     """Hash of the code that a training run depends on: this module and those it imports, comments and docstrings aside."""
     code, queue = {}, ["training"]
     while queue:
         name = queue.pop()
         if name in code:
             continue
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+        tree = ast.parse((package / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 queue += [node.module] if node.module else [alias.name for alias in node.names]
