@@ -12,6 +12,7 @@ from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
+from sphinx.writers.html5 import HTML5Translator
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS_A_MINUTE = 200
@@ -21,6 +22,7 @@ WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so
 def setup(app):
     app.add_node(chapter_facts)
     app.add_directive("chapter-facts", ChapterFacts)
+    app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", fill_in_facts)
     app.connect("doctree-resolved", make_ids_unique)
@@ -47,7 +49,7 @@ def configure(app, config):
     config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
     # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.
-    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / fingerprint())
+    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}")
     options = config.html_theme_options
     if options.get("repository_url"):
         options |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
@@ -82,14 +84,22 @@ def make_ids_unique(app, doctree, docname):
             section["ids"] = []
 
 
+def visit_citation(self, node):
+    """docutils gives the references ARIA roles whose rules (a list holds only list items) their own links break."""
+    HTML5Translator.visit_citation(self, node)
+    self.body[-2:] = [tag.replace(' role="list"', "").replace(' role="doc-biblioentry"', "") for tag in self.body[-2:]]
+
+
 def finish_page(app, pagename, templatename, context, doctree):
-    """Describe the page to search engines, and drop the inline scripts that Sphinx 7.4 lists twice."""
+    """Describe the page to search engines; drop the inline scripts that Sphinx 7.4 lists twice; search without a server."""
     metatags = context.get("metatags", "")
     if 'name="description"' not in metatags:
         first = next(doctree.findall(nodes.paragraph), None) if doctree else None
         text = first.astext() if first else f"{context.get('title', '')}: {app.config.project}"
         text = textwrap.shorten(" ".join(text.split()), 160, placeholder="…")
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
+    if pagename == "search":  # a browser lets no page from the disk read others, so there the results come without excerpts
+        app.add_js_file(None, body="if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;")
     scripts = context["script_files"]
     context["script_files"] = [script for i, script in enumerate(scripts) if script not in scripts[:i]]
 
@@ -114,7 +124,7 @@ def fill_in_facts(app, doctree, docname):
     for node in doctree.findall(chapter_facts):
         words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
         words += WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))
-        facts = [("To read", f"{max(1, round(words / WORDS_A_MINUTE))} minutes")]
+        facts = [("To read", counted(words / WORDS_A_MINUTE, "minute"))]
         run = NbMetadataCollector.get_exec_data(app.env, docname)
         if run and run["runtime"] is not None:
             facts.append(("To run", f"{duration(run['runtime'])} where this page was built ({os.cpu_count()} CPU cores)"))
@@ -126,5 +136,10 @@ def fill_in_facts(app, doctree, docname):
 
 
 def duration(seconds):
-    """Seconds in words, as exact as a reader needs: "8 seconds", "3 minutes"."""
-    return f"{max(1, round(seconds))} seconds" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    """Seconds as exactly as a reader needs: "8 seconds", "3 minutes"."""
+    return counted(seconds, "second") if seconds < 90 else counted(seconds / 60, "minute")
+
+
+def counted(number, unit):
+    number = max(1, round(number))
+    return f"{number} {unit}{'s' * (number > 1)}"

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -138,15 +139,18 @@ def number_or_dash(value):
 
 def source_link(app, docname, module, line):
     """A link to the line of a module's page; plain text where there are no such pages (PDF)."""
+    name = f"{Path(module).name}.py:{line}"
     if app.builder.format != "html":
-        return nodes.literal("", f"{module}.py:{line}")
+        return nodes.literal("", name)
     uri = app.builder.get_relative_uri(docname, f"code/{module}")
-    return nodes.reference("", "code", internal=True, refuri=f"{uri}#line-{line}")
+    return nodes.reference("", name, internal=True, refuri=f"{uri}#line-{line}")
 
 
 def source_pages(app):
     """One page for each module of the package, every line with an anchor, so that links to code work from anywhere."""
     for path in sorted((ROOT / "clt_utils").rglob("*.py")):
-        name = path.relative_to(ROOT)
+        name = str(path.relative_to(ROOT))
         code = app.builder.highlighter.highlight_block(path.read_text(), "python", lineanchors="line")
-        yield f"code/{name.with_suffix('')}", {"title": str(name), "body": f"<h1>{name}</h1>\n{code}"}, "page.html"
+        code = re.sub(r'<a id="(line-\d+)"[^>]*></a>', r'<span id="\1"></span>', code)  # a link needs words, an anchor does not
+        body = f'<div class="source"><h1>{name}</h1>\n{code}</div>'
+        yield f"code/{name.removesuffix('.py')}", {"title": name, "pagetitle": name, "body": body}, "page.html"

@@ -1,0 +1,29 @@
+"""Where the built website is, and which pages it must have."""
+
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "_build" / "html"
+
+
+def _files(toc):
+    """Every page named anywhere in the table of contents."""
+    for key, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
+        if key in ("root", "file"):
+            yield value
+        elif isinstance(value, (dict, list)):
+            yield from _files(value)
+
+
+CHAPTERS = list(_files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+CODE = [f"code/{path.relative_to(ROOT).with_suffix('')}" for path in sorted((ROOT / "clt_utils").rglob("*.py"))]
+PAGES = [*CHAPTERS, "search", *CODE]
+
+
+def html(page):
+    """The file of a page; an error that says what to do if the site has not been built."""
+    path = SITE / f"{page}.html"
+    assert path.exists(), f"Given: no {path.relative_to(ROOT)}. Expected: the built website. Run `make site` first."
+    return path
