@@ -332,6 +332,10 @@ def power(p):
                      constants=local[(p > 2) - (p < 2)])
 
 
+ZOO = (SQUARED, SHANNON, BINARY, GINI, tsallis(1.5), POISSON, HUBER, power(3))
+"""One generator of each kind, for tables and for checks that go through all of them."""
+
+
 # Losses --------------------------------------------------------------------------------------------------------------
 
 def fenchel_young_loss(generator, targets, outputs):
@@ -412,6 +416,15 @@ def _explain(generator, targets, mu, outputs, is_label):
             else f"targets in {generator.domain or 'the domain'}")
 
 
+def dual(generator, mu):
+    """∇Φ(μ), outputs whose prediction is μ; shape (..., K) -> (..., K) (slug ``gradient-inverse``).
+
+    On the simplex other outputs with the same prediction differ from these by a constant. Where Φ is infinitely steep at
+    the border of its domain (Shannon, Poisson: μ_k = 0) an output is infinite.
+    """
+    return torch.func.grad(lambda x: generator.value(x).sum())(mu)
+
+
 def bregman_divergence(generator, mu, nu):
     """B_Φ(μ, ν) = Φ(μ) − Φ(ν) − ⟨∇Φ(ν), μ − ν⟩, computed as d_Φ(μ; ∇Φ(ν)), its equal (slug ``fy-bregman``).
 
@@ -428,6 +441,6 @@ def bregman_divergence(generator, mu, nu):
         ValueError: If mu or nu lies outside the domain or the shapes do not match.
     """
     mu, nu = as_mean(generator, mu, nu), as_mean(generator, nu, nu)
-    slope = torch.func.grad(lambda x: generator.value(x).sum())(nu)
+    slope = dual(generator, nu)
     slope = torch.where(mu == nu, slope.clamp(-1e30, 1e30), slope)  # 0 · ∞ is 0 here
     return _loss(generator, mu, slope)
