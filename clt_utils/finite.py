@@ -1,0 +1,147 @@
+"""Finite inputs: a solvable world, merging its inputs, sampling it, and estimating entropies from counts, biases included.
+
+A *joint* is an (n_x, K) array of probabilities q(x, y). Where inputs are finite and q is known, every risk, entropy and
+gap is a finite sum; where q is not known, counts are all there is, and every entropy computed from them is biased.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from scipy.special import log_softmax
+
+from ._checks import require
+from .duality import SHANNON
+from .entropy import conditional_entropy
+
+
+def brighter_half(pixels=6, noise=0.1):
+    """The solvable world of the book: which half of a strip of black and white pixels has more white ones?
+
+    All strips are equally likely; the label is wrong with probability ``noise``, each wrong label equally often.
+
+    Args:
+        pixels: Length of the strip, even.
+        noise: Probability of a wrong label.
+
+    Returns:
+        (inputs (2^pixels, pixels) of zeros and ones, joint (2^pixels, 3)); labels: 0 right half, 1 a tie, 2 left half.
+    """
+    require(pixels >= 2 and pixels % 2 == 0, f"pixels={pixels}", "an even number of pixels")
+    require(0 <= noise <= 1, f"noise={noise}", "a probability")
+    inputs = np.array(list(itertools.product([0, 1], repeat=pixels)))
+    left, right = inputs[:, : pixels // 2].sum(1), inputs[:, pixels // 2:].sum(1)
+    truth = np.eye(3)[1 + np.sign(left - right)]
+    return inputs, (truth * (1 - noise) + (1 - truth) * noise / 2) / len(inputs)
+
+
+def number_rows(rows):
+    """Numbers 0, 1, … for the distinct rows of an array, (n, ...) -> (n,): features as the functions here want them."""
+    rows = np.asarray(rows)
+    return np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)[1].ravel()
+
+
+def merge(joint, features, num_features=None):
+    """The joint of (g(X), Y): rows with the same feature are added up (slug ``entropy-data-processing``).
+
+    Args:
+        joint: Probabilities or counts, (..., n_x, K).
+        features: g as integers from 0 on, (..., n_x).
+        num_features: n_u; by default the largest feature plus one.
+
+    Returns:
+        (..., n_u, K).
+    """
+    features = np.asarray(features)
+    require(np.issubdtype(features.dtype, np.integer) and features.min() >= 0, f"features {features.dtype} from {features.min()}",
+            "integers from 0 on", "Number them with `number_rows`.")
+    indicator = np.eye(int(features.max()) + 1 if num_features is None else num_features)[features]
+    return np.swapaxes(indicator, -1, -2) @ joint
+
+
+def draw(rng, joint, n, draws=None):
+    """Empirical joints q̂ of n i.i.d. pairs -> the joint's shape, or (draws, *shape) if ``draws`` is given."""
+    require(n >= 1, f"n={n}", "at least one sample")
+    joint = np.asarray(joint)
+    counts = rng.multinomial(n, joint.ravel() / joint.sum(), size=draws)
+    return counts.reshape(counts.shape[:-1] + joint.shape) / n
+
+
+def cross_entropies(outputs):
+    """−log p_y of every label y, (..., K) -> (..., K): multiply by a joint and add up for the risk of a predictor."""
+    return -log_softmax(outputs, axis=-1)
+
+
+def expected_tv(probabilities, n):
+    """E TV(q, q̂_n), exactly, (..., s) -> (...,): half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``)."""
+    q = np.asarray(probabilities)
+    m = np.floor(n * q) + 1
+    return (m * (1 - q) * stats.binom.pmf(m, n, q)).sum(-1) / n
+
+
+def count(features, targets, num_classes):
+    """How often each feature came with each label: integers (n,) and (n,) -> counts (n_u, K), empty features left out."""
+    features = number_rows(features)
+    table = np.zeros((features.max() + 1, num_classes), dtype=np.int64)
+    np.add.at(table, (features, np.asarray(targets)), 1)
+    return table
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimated Ent_Φ(Y|U).
+
+    Attributes:
+        plug_in: The entropy of the empirical joint; on average too low.
+        jackknife: The same with the bias of order 1/n removed by leaving out one sample at a time.
+        miller_madow: Shannon only: the plug-in plus (cells seen − features seen)/(2n); nan for other generators.
+        error: Standard error by the jackknife.
+    """
+
+    plug_in: float
+    jackknife: float
+    miller_madow: float
+    error: float
+
+
+def estimate_conditional_entropy(counts, generator=SHANNON):
+    """Estimate Ent_Φ(Y|U) from counts, with two corrections of its bias and its standard error.
+
+    All three estimates fail where most features were seen once: there is nothing left to correct with.
+
+    Args:
+        counts: How often each feature u came with each label y, integers (n_u, K).
+        generator: The generator Φ.
+
+    Returns:
+        An ``Estimate``.
+
+    Raises:
+        ValueError: If there are fewer than two samples.
+    """
+    counts = np.asarray(counts)
+    n = int(counts.sum())
+    require(n >= 2, f"{n} samples", "at least two")
+    counts = counts[counts.sum(-1) > 0]
+    plug_in = float(conditional_entropy(counts / n, generator))
+
+    rows = _unnormalized(counts, generator)  # n_u · Ent(Y | U=u)
+    u, y = np.nonzero(counts)
+    fewer = counts[u]
+    fewer[np.arange(len(u)), y] -= 1
+    without = (rows.sum() - rows[u] + _unnormalized(fewer, generator)) / (n - 1)
+    weight = counts[u, y] / n
+    mean = weight @ without
+    miller_madow = plug_in + (len(u) - len(counts)) / (2 * n) if generator is SHANNON else float("nan")
+    return Estimate(plug_in, float(n * plug_in - (n - 1) * mean), miller_madow,
+                    float(np.sqrt((n - 1) * (weight @ (without - mean) ** 2))))
+
+
+def _unnormalized(counts, generator):
+    """Σ_y c_y Φ(1_y) − c Φ(c_·/c) of rows of counts with sum c, 0 for an empty row, (m, K) -> (m,)."""
+    total = counts.sum(-1, keepdims=True)
+    p = torch.from_numpy(np.where(total > 0, counts / np.maximum(total, 1), 1 / counts.shape[-1]))
+    entropy = (p * generator.value(torch.eye(p.shape[-1], dtype=p.dtype))).sum(-1) - generator.value(p)
+    return total[:, 0] * entropy.numpy()

@@ -1,0 +1,131 @@
+"""Merging, sampling and estimating on finite inputs, against enumeration and plain loops."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from clt_utils.duality import GINI, SHANNON
+from clt_utils.entropy import conditional_entropy
+from clt_utils.finite import (brighter_half, count, cross_entropies, draw, estimate_conditional_entropy, expected_tv, merge,
+                              number_rows)
+
+
+def tables(rows=st.integers(1, 4), columns=st.integers(2, 4), largest=6):
+    return rows.flatmap(lambda n: columns.flatmap(lambda K: st.lists(
+        st.lists(st.integers(0, largest), min_size=K, max_size=K), min_size=n, max_size=n))).map(np.array).filter(lambda c: c.sum() >= 2)
+
+
+@given(tables(), st.data())
+def test_merge_adds_the_rows_of_each_feature(joint, data):
+    features = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(joint), max_size=len(joint))))
+    expected = np.zeros((4, joint.shape[1]))
+    for row, u in zip(joint, features):
+        expected[u] += row
+    np.testing.assert_allclose(merge(joint, features, 4), expected)
+    np.testing.assert_allclose(merge(joint, features), expected[: features.max() + 1])
+
+
+def test_merge_takes_many_joints_and_many_features_at_once():
+    rng = np.random.default_rng(0)
+    joints, features = rng.random((5, 6, 2)), rng.integers(3, size=(5, 6))
+    together = merge(joints, features, 3)
+    for joint, g, merged in zip(joints, features, together):
+        np.testing.assert_allclose(merged, merge(joint, g, 3))
+
+
+@pytest.mark.parametrize("features", [[0.0, 1.0], [-1, 0]])
+def test_merge_wants_numbers_of_features(features):
+    with pytest.raises(ValueError, match="integers from 0 on"):
+        merge(np.ones((2, 2)), np.array(features))
+
+
+def test_draw_is_a_multinomial():
+    rng, joint = np.random.default_rng(1), np.array([[0.1, 0.2], [0.0, 0.7]])
+    samples = draw(rng, joint, 7, draws=20_000)
+    assert samples.shape == (20_000, 2, 2) and draw(rng, joint, 7).shape == (2, 2)
+    np.testing.assert_allclose(samples.sum((1, 2)), 1)
+    assert (samples[:, 1, 0] == 0).all()
+    np.testing.assert_allclose(samples.mean(0), joint, atol=5 * math.sqrt(0.25 / (7 * 20_000)))
+    np.testing.assert_allclose(samples.var(0), joint * (1 - joint) / 7, rtol=0.06)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_expected_tv_by_enumerating_all_samples(n):
+    q = np.array([0.5, 0.3, 0.2])
+    mean = 0.0
+    for pairs in itertools.product(range(3), repeat=n):
+        empirical = np.bincount(pairs, minlength=3) / n
+        mean += q[list(pairs)].prod() * np.abs(empirical - q).sum() / 2
+    assert expected_tv(q, n) == pytest.approx(mean, rel=1e-12)
+
+
+def test_cross_entropies_are_surprises():
+    outputs = np.log([[0.2, 0.3, 0.5]]) + 7
+    np.testing.assert_allclose(cross_entropies(outputs), -np.log([[0.2, 0.3, 0.5]]))
+
+
+def test_count_numbers_the_features_it_sees():
+    features = np.array([[5, 1], [0, 0], [5, 1], [0, 0], [5, 1]])
+    np.testing.assert_array_equal(count(features, [0, 1, 0, 0, 2], 3), [[1, 1, 0], [2, 0, 1]])
+    np.testing.assert_array_equal(count([9, 9, 2], [1, 1, 0], 2), [[1, 0], [0, 2]])
+
+
+@given(tables(), st.sampled_from([SHANNON, GINI]))
+def test_the_jackknife_leaves_out_one_sample_at_a_time(counts, generator):
+    n = counts.sum()
+    plug_in = conditional_entropy(counts / n, generator)
+    without = []
+    for u, y in itertools.product(range(len(counts)), range(counts.shape[1])):
+        fewer = counts.copy()
+        fewer[u, y] -= 1
+        without += [conditional_entropy(fewer / (n - 1), generator)] * counts[u, y] if counts[u, y] else []
+    estimate = estimate_conditional_entropy(counts, generator)
+    assert estimate.plug_in == pytest.approx(plug_in, abs=1e-12)
+    assert estimate.jackknife == pytest.approx(n * plug_in - (n - 1) * np.mean(without), abs=1e-9)
+    assert estimate.error == pytest.approx(math.sqrt((n - 1) * np.var(without)), abs=1e-9)
+
+
+@given(tables())
+def test_miller_madow_counts_the_cells_seen(counts):
+    estimate = estimate_conditional_entropy(counts)
+    cells, rows = (counts > 0).sum(), (counts.sum(1) > 0).sum()
+    assert estimate.miller_madow == pytest.approx(estimate.plug_in + (cells - rows) / (2 * counts.sum()))
+    assert math.isnan(estimate_conditional_entropy(counts, GINI).miller_madow)
+
+
+def test_corrections_remove_most_of_the_bias():
+    rng = np.random.default_rng(0)
+    joint, n = rng.dirichlet(np.ones(20)).reshape(5, 4), 100
+    estimates = [estimate_conditional_entropy(np.rint(n * draw(rng, joint, n)).astype(int)) for _ in range(1500)]
+    truth = conditional_entropy(joint, SHANNON)
+    bias = {name: np.mean([getattr(e, name) for e in estimates]) - truth for name in ("plug_in", "jackknife", "miller_madow")}
+    assert bias["plug_in"] < -0.04
+    assert abs(bias["jackknife"]) < 0.2 * abs(bias["plug_in"])
+    assert abs(bias["miller_madow"]) < 0.5 * abs(bias["plug_in"])
+    spread = np.std([e.plug_in for e in estimates])
+    assert np.mean([e.error for e in estimates]) == pytest.approx(spread, rel=0.15)
+
+
+def test_one_sample_is_not_enough():
+    with pytest.raises(ValueError, match="at least two"):
+        estimate_conditional_entropy([[1, 0]])
+
+
+def test_brighter_half():
+    inputs, joint = brighter_half(4, noise=0.3)
+    assert inputs.shape == (16, 4) and joint.shape == (16, 3) and joint.sum() == pytest.approx(1)
+    for strip, row in zip(inputs, joint):
+        left, right = sum(strip[:2]), sum(strip[2:])
+        label = 0 if left < right else 1 if left == right else 2
+        assert row[label] == pytest.approx(0.7 / 16) and row.sum() == pytest.approx(1 / 16)
+        assert sorted(np.delete(row, label)) == pytest.approx([0.15 / 16] * 2)
+    with pytest.raises(ValueError, match="even"):
+        brighter_half(5)
+
+
+def test_number_rows():
+    numbers = number_rows(np.array([[[2.0], [1.0]], [[0.0], [0.0]], [[2.0], [1.0]]]))
+    assert numbers.tolist() == [1, 0, 1]
