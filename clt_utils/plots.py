@@ -44,6 +44,7 @@ plt.rcParams.update({
     "figure.figsize": (6.6, 3.7), "figure.constrained_layout.use": True, "figure.facecolor": "none", "axes.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(COLORS.values())) + cycler(linestyle=DASHES),
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.titlesize": "medium",
+    "axes.formatter.min_exponent": 3,
     "axes.grid": True, "grid.color": "black", "grid.alpha": 0.15, "legend.frameon": False, "lines.linewidth": 1.6,
     "svg.fonttype": "path",  # letters look alike everywhere, formulas included; a reader's ears have the alternative text
     "svg.hashsalt": "clt",   # the same figure gives the same file
@@ -98,19 +99,41 @@ def svg(fig, alt, prefix=None):
     text = re.sub(r"\s+", " ", text).replace("xlink:href", "href").replace("#000000", "currentColor")
     text = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.4g}", text)
     text = re.sub(r' d="[^"CQ]+"', lambda path: path[0].replace(" L ", " "), text)  # points after the first are lines anyway
-    if prefix is None:
-        prefix = "f" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
+    prefix = prefix or unique_prefix(text)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
     text = re.sub(r"<defs> *</defs>", "", text)
-    root = (f'<svg class="clt-figure" role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {width:g} {height:g}" '
+    label = html.escape(" ".join(alt.split()))
+    root = (f'<svg class="clt-figure" role="img" aria-label="{label}" viewBox="0 0 {width:g} {height:g}" '
             f'width="{width * 4 / 3:.0f}" height="{height * 4 / 3:.0f}" style="max-width:100%;height:auto" '
             'fill="currentColor" stroke-linejoin="round">')
     return re.sub(r" *> *<", ">\n<", f"{root}{text.strip()}</svg>")
 
 
 _count = itertools.count()
+
+
+def unique_prefix(text):
+    """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it."""
+    return "c" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
+
+
+def describe(fig):
+    """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
+    sentences = []
+    for ax in fig.axes:
+        lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
+        lines = [(label, y[np.isfinite(y)]) for label, y in lines if not label.startswith("_")]
+        what = "; ".join(f"{label} from {y[0]:.3g} to {y[-1]:.3g}" for label, y in lines if len(y))
+        axes = f"{_plain(ax.get_ylabel() or ax.get_title())} against {_plain(ax.get_xlabel())}"
+        sentences.append(f"{axes}: {what}" if what else axes)
+    return ". ".join(sentences) + "."
+
+
+def _plain(label):
+    """A label as one says it: $\\lambda_{\\min}$ is lambda_min."""
+    return " ".join(re.sub(r"\\[,;]|[${}\\]", "", label).split())
 
 
 def legend(fig, ncols=3, **options):
@@ -124,65 +147,72 @@ def legend(fig, ncols=3, **options):
 
 # ---- figures along training
 
-def risk_between_bounds(traces, sharp=False):
+def risk_between_bounds(traces, sharp=False, against="step"):
     """Risk between its lower and upper bound along training (slugs ``risk-sandwich``, ``risk-sandwich-sharp``).
 
     Args:
         traces: A ``Trace`` (or anything with columns "step", "risk", "lower", "upper"), or a list of them, one a seed, measured
             at the same steps; of several the median is drawn, in a band from the smallest to the largest value.
         sharp: Draw the columns "lower_sharp" and "upper_sharp" too.
+        against: "step", or "epoch" to compare batch sizes.
 
     Returns:
         A matplotlib figure.
     """
     return _along_training(traces, ("upper", "risk", "lower") + ("upper_sharp", "lower_sharp") * sharp,
-                           r"risk $\hat R$ and its bounds")
+                           r"risk $\hat R$ and its bounds", against)
 
 
-def spectrum(traces):
+def spectrum(traces, against="step"):
     """Extreme eigenvalues of the structure matrices and gradient energy along training (slug ``residual-sandwich``).
 
     Args:
         traces: One or several with columns "step", "lam_min", "lam_max", "energy", as in ``risk_between_bounds``.
+        against: "step" or "epoch".
 
     Returns:
         A matplotlib figure.
     """
-    return _along_training(traces, ("lam_max", "lam_min", "energy"), r"eigenvalues $\lambda$, energy $\hat E$")
+    return _along_training(traces, ("lam_max", "lam_min", "energy"), r"eigenvalues $\lambda$, energy $\hat E$", against)
 
 
-def _along_training(traces, names, ylabel):
+def _along_training(traces, names, ylabel, against):
     traces = traces if isinstance(traces, (list, tuple)) else [traces]
     fig, ax = plt.subplots()
     for name in names:
-        draw_curve(ax, traces, name)
-    ax.set(yscale="log", xlabel="training step $k$", ylabel=f"{ylabel} (log scale)")
+        draw_curve(ax, traces, name, against)
+    ax.set(yscale="log", xlabel=CLOCKS[against], ylabel=f"{ylabel} (log scale)")
     legend(fig, title=f"line: median of {len(traces)} seeds, band: smallest to largest" if len(traces) > 1 else None,
            alignment="left")
     return fig
 
 
-def draw_curve(ax, traces, name, **style):
+CLOCKS = {"step": "training step $k$", "epoch": "epoch"}
+"""What training is drawn against: a column, and the name of the axis."""
+
+
+def draw_curve(ax, traces, name, against="step", **style):
     """Draw one column of traces over seeds: their median, in a band from the smallest to the largest value.
 
     Args:
         ax: Where to draw.
         traces: A list of traces that were measured at the same steps; runs that ended early shorten the curve.
         name: The column, one of ``CURVES``.
+        against: "step" or "epoch".
         **style: Changes of the curve's style.
     """
     require_name("curve", name, tuple(CURVES))
+    require_name("clock", against, tuple(CLOCKS))
     require(len(traces), "no trace", "at least one")
-    length = min(len(trace["step"]) for trace in traces)
-    steps = np.array([trace["step"][:length] for trace in traces], dtype=float)
-    require((steps == steps[0]).all(), "traces measured at different steps", "the same steps for every seed")
+    length = min(len(trace[against]) for trace in traces)
+    clocks = np.array([trace[against][:length] for trace in traces], dtype=float)
+    require((clocks == clocks[0]).all(), f"traces measured at different {against}s", "the same for every seed")
     values = np.array([trace[name][:length] for trace in traces], dtype=float)
     values[~(np.isfinite(values) & (values > 0))] = np.nan  # a log axis has no place for them
     some = np.linspace(0, length - 1, min(length, POINTS)).round().astype(int)
-    x, values = steps[0, some], values[:, some]
-    middle = np.median(values, axis=0)
+    x, values = clocks[0, some], values[:, some]
     style = CURVES[name] | style
-    ax.plot(x, middle, **style)
+    ax.plot(x, np.median(values, axis=0), **style)
     if len(traces) > 1:
         ax.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
 
