@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 
+from .. import sgd
 from ..bounds import batch_energy, sgd_energy_bound, sgd_gradient_bound
 from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
 from ..entropy import conditional_entropy
@@ -146,7 +147,7 @@ def _(rng):
     yield at_least("floor", _risk(SHANNON, inputs, label_means, label_means.log()), bound=floor)
 
 
-# Mini-batch SGD. A task is a function from flat parameters (P,) to the losses of its n samples (n,), and starting parameters.
+# Mini-batch SGD. For a task, see ``clt_utils.sgd``.
 
 def _linear_task(rng, generator, n):
     """A linear model -> (losses, start, L), every batch loss being L-smooth everywhere: ‖∇²d‖ ≤ ‖∇²Φ*‖ (‖x‖² + 1)."""
@@ -165,14 +166,7 @@ def _network_task(rng, n):
     """A small tanh network with cross-entropy -> (losses, start)."""
     torch.manual_seed(int(rng.integers(2**31)))
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
-    inputs, targets = 2 * normal(rng, n, 3), torch.from_numpy(rng.integers(3, size=n))
-    names, sizes = [k for k, _ in model.named_parameters()], [p.numel() for p in model.parameters()]
-
-    def losses(theta):
-        parts = {k: v.view_as(p) for k, v, p in zip(names, theta.split(sizes), model.parameters())}
-        return fenchel_young_loss(SHANNON, targets, functional_call(model, parts, (inputs,)))
-
-    return losses, torch.cat([p.detach().flatten() for p in model.parameters()])
+    return sgd.flat_losses(model, 2 * normal(rng, n, 3), torch.from_numpy(rng.integers(3, size=n)))
 
 
 def _two_opposed(theta):
@@ -182,37 +176,6 @@ def _two_opposed(theta):
 
 def _sample_gradients(losses, theta):
     return jacrev(losses)(theta).detach()
-
-
-def _smoothness_on_segment(gradient, start, end, points=16):
-    """The largest ‖∇F(θ + t d) − ∇F(θ)‖ / (t ‖d‖) over a grid of t in (0, 1]: all that the descent lemma asks of L."""
-    direction, t = end - start, torch.linspace(0, 1, points + 1, dtype=torch.float64)[1:]
-    change = vmap(gradient)(start + t[:, None] * direction) - gradient(start)
-    return (change.norm(dim=-1) / (t * direction.norm())).max().item()
-
-
-def _batches(rng, n, batch_size, num_steps):
-    return [torch.from_numpy(rng.choice(n, batch_size, replace=False)) for _ in range(num_steps)]
-
-
-def _batch_gradient(losses, batch):
-    return grad(lambda theta: losses(theta)[batch].mean())
-
-
-def _sgd(losses, theta, batches, step):
-    """Plain SGD -> θ_0 … θ_N, the losses of all samples there (N+1, n), squared batch gradient norms (N,)."""
-    thetas, norms = [theta], []
-    for batch in batches:
-        gradient = _batch_gradient(losses, batch)(thetas[-1])
-        norms.append(gradient.square().sum())
-        thetas.append(thetas[-1] - step * gradient)
-    return thetas, torch.stack([losses(theta) for theta in thetas]), torch.stack(norms)
-
-
-def _out_of_batch_changes(values, batches):
-    """R_out(θ_{k+1}) − R_out(θ_k) of each step, (N,); zero if the batch is everything."""
-    rest = [[i for i in range(values.shape[1]) if i not in batch] for batch in batches]
-    return torch.stack([(values[k + 1] - values[k])[r].mean() if r else torch.zeros(()) for k, r in enumerate(rest)])
 
 
 @statement("batch-energy-identity", "A batch's expected squared gradient mixes energy and mean gradient", kind="proposition",
@@ -289,7 +252,7 @@ def descent_lemma(rng):
     losses, theta = _network_task(rng, n=5)
     step = 10 ** rng.uniform(-2, 1)
     risk = lambda t: losses(t).mean()
-    smoothness = _smoothness_on_segment(grad(risk), theta, theta - step * grad(risk)(theta), points=50)
+    smoothness = sgd.segment_smoothness(grad(risk), theta, theta - step * grad(risk)(theta), points=50)
     yield _descent("decrease (tanh network)", risk, theta, smoothness, step)
 
 
@@ -322,31 +285,20 @@ def _(rng):
 def sgd_batch_gradient(rng):
     n, num_steps = int(rng.integers(2, 7)), 6
     m = int(rng.integers(1, n + 1))
-    batches = _batches(rng, n, m, num_steps)
+    batches = sgd.draw_batches(n, m, num_steps, seed=int(rng.integers(2**31)))
     for generator in (SHANNON, SQUARED):
         losses, theta, smoothness = _linear_task(rng, generator, n)
-        step = rng.uniform(0.1, 1) / smoothness
-        _, values, norms = _sgd(losses, theta, batches, step)
-        yield _gradient_bound(f"bound ({generator.name})", values, norms, batches, smoothness, step)
-        _, values, norms = _sgd(losses, theta, batches, 1 / (2 * smoothness))
-        drop, worst = (values[0] - values[-1]).mean(), _out_of_batch_changes(values, batches).abs().max()
-        yield at_most(f"the paper's form ({generator.name})", norms.mean(),
-                      bound=8 / 3 * smoothness * n * drop / (m * num_steps) + 4 * smoothness * (n - m) / m * worst)
+        run = sgd.run(losses, theta, batches, rng.uniform(0.1, 1) / smoothness, points=0)
+        yield at_most(f"bound ({generator.name})", run.gradient_norms.mean(), bound=run.gradient_bound(smoothness))
+        run = sgd.run(losses, theta, batches, 1 / (2 * smoothness), points=0)
+        bound = 8 / 3 * smoothness * n * run.drop / (m * num_steps) + 4 * smoothness * (n - m) / m * run.interference.abs().max()
+        yield at_most(f"the paper's form ({generator.name})", run.gradient_norms.mean(), bound=bound)
     losses, theta = _network_task(rng, n)
-    step, smoothness = 1.0, math.inf
-    while step > 1 / smoothness:  # L of a network is known only after the run
+    step, run = 1.0, None
+    while run is None or step * run.smoothness.max() > 1:  # L of a network is known only after the run
         step /= 2
-        thetas, values, norms = _sgd(losses, theta, batches, step)
-        smoothness = max(_smoothness_on_segment(_batch_gradient(losses, batch), *segment)
-                         for batch, segment in zip(batches, itertools.pairwise(thetas)))
-    yield _gradient_bound("bound (tanh network)", values, norms, batches, smoothness, step)
-
-
-def _gradient_bound(name, values, norms, batches, smoothness, step):
-    drop, interference = (values[0] - values[-1]).mean(), _out_of_batch_changes(values, batches).mean()
-    bound = sgd_gradient_bound(drop, interference, n=values.shape[1], batch_size=len(batches[0]), smoothness=smoothness,
-                               step=step, num_steps=len(batches))
-    return at_most(name, norms.mean(), bound=bound)
+        run = sgd.run(losses, theta, batches, step, points=16)
+    yield at_most("bound (tanh network)", run.gradient_norms.mean(), bound=run.gradient_bound())
 
 
 @sgd_batch_gradient.breaks("A step beyond 2/L: with L = 1, curvature ½ and α = 3 the constant c is negative, and so is the bound")
@@ -360,17 +312,15 @@ def _(rng):
 @sgd_batch_gradient.breaks("L of the mean loss only: curvatures 10 and −8 average to 1, a step of 1 is too long for both")
 def _(rng):
     curvatures, theta = torch.tensor([10.0, -8.0], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    _, values, norms = _sgd(lambda t: 0.5 * curvatures * t**2, theta, [torch.tensor([0])], step=1.0)
-    yield _gradient_bound("bound", values, norms, [torch.tensor([0])], smoothness=1.0, step=1.0)
+    run = sgd.run(lambda t: 0.5 * curvatures * t**2, theta, torch.tensor([[0]]), step=1.0)
+    yield at_most("bound", run.gradient_norms.mean(), bound=run.gradient_bound(smoothness=1.0))
 
 
 @sgd_batch_gradient.breaks("M left out: near the minimum of the mean, two samples pull against each other for ever")
 def _(rng):
-    batches = [torch.tensor([k % 2]) for k in range(40)]
-    _, values, norms = _sgd(_two_opposed, torch.zeros(1, dtype=torch.float64), batches, step=0.5)
-    drop = (values[0] - values[-1]).mean()
-    bound = sgd_gradient_bound(drop, 0.0, n=2, batch_size=1, smoothness=1.0, step=0.5, num_steps=40)
-    yield at_most("bound", norms.mean(), bound=bound)
+    run = sgd.run(_two_opposed, torch.zeros(1, dtype=torch.float64), torch.tensor([[0], [1]] * 20), step=0.5)
+    bound = sgd_gradient_bound(run.drop, 0.0, n=2, batch_size=1, smoothness=1.0, step=0.5, num_steps=40)
+    yield at_most("bound", run.gradient_norms.mean(), bound=bound)
 
 
 def _all_runs(losses, theta, n, batch_size, step, num_steps):
@@ -435,9 +385,9 @@ def _(rng):
 
 @sgd_energy.breaks("A full batch: the mean gradient vanishes, the energy does not")
 def _(rng):
-    thetas, values, _ = _sgd(_two_opposed, torch.full((1,), 0.3, dtype=torch.float64), [torch.arange(2)] * 50, step=0.5)
-    energy = torch.stack([_sample_gradients(_two_opposed, theta).square().mean() for theta in thetas[:-1]]).mean()
-    yield at_most("bound", energy, bound=(values[0] - values[-1]).mean() / (0.5 * 0.75 * 50))
+    run = sgd.run(_two_opposed, torch.full((1,), 0.3, dtype=torch.float64), torch.tensor([[0, 1]] * 50), step=0.5)
+    energy = 2 * run.losses[:-1].mean()  # the squared gradient of ½(θ − y)² is twice the loss
+    yield at_most("bound", energy, bound=run.gradient_bound(smoothness=1.0))
 
 
 @statement("sgd-classical", "Three classical rates: bounded variance, strong growth, Polyak–Łojasiewicz by the tangent kernel",

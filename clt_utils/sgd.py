@@ -1,0 +1,153 @@
+"""Plain SGD on flat parameters, with everything measured that the theorems on it speak of.
+
+A *task* here is a function ``losses(theta)`` from flat parameters (P,) to the losses of its n samples (n,); ``flat_losses``
+makes one of a model and its data. Everything is a plain function of ``theta``, so ``torch.func`` can batch it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from . import bounds
+from ._checks import require
+from .duality import SHANNON, fenchel_young_loss
+
+
+def flat_losses(model, inputs, targets, generator=SHANNON):
+    """The losses of a model's samples as a function of its flat parameters.
+
+    Args:
+        model: An ``nn.Module`` whose samples do not interact.
+        inputs: (n, ...).
+        targets: Labels (n,) or mean vectors (n, K).
+        generator: Of the loss.
+
+    Returns:
+        (losses, theta): a function (P,) -> (n,), and the model's parameters now, (P,).
+    """
+    parameters = dict(model.named_parameters())
+    sizes = [p.numel() for p in parameters.values()]
+
+    def losses(theta):
+        parts = {name: part.view_as(p) for (name, p), part in zip(parameters.items(), theta.split(sizes), strict=True)}
+        return fenchel_young_loss(generator, targets, functional_call(model, parts, (inputs,)))
+
+    return losses, torch.cat([p.detach().flatten() for p in parameters.values()])
+
+
+def draw_batches(n, batch_size, num_steps, seed=0):
+    """Fresh uniform batches without replacement within each, a tensor of indices (num_steps, batch_size)."""
+    require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(num_steps, n, generator=random).argsort(-1)[:, :batch_size]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of SGD with constant step and what it met on its way.
+
+    Attributes:
+        theta: The parameters at the end, (P,).
+        losses: Of every sample at θ_0 … θ_N, (N+1, n).
+        gradient_norms: ‖∇L_{B_k}(θ_k)‖², (N,).
+        smoothness: Of the batch loss on each segment [θ_k, θ_{k+1}], see ``segment_smoothness``; (N,).
+        batches: (N, m).
+        step: α.
+    """
+
+    theta: Tensor
+    losses: Tensor
+    gradient_norms: Tensor
+    smoothness: Tensor
+    batches: Tensor
+    step: float
+
+    @property
+    def drop(self):
+        """R̂(θ_0) − R̂(θ_N)."""
+        return (self.losses[0] - self.losses[-1]).mean().item()
+
+    @property
+    def interference(self):
+        """R_out(θ_{k+1}) − R_out(θ_k), the change of the samples outside the batch at each step, (N,); zero for a full batch."""
+        n, m = self.losses.shape[1], self.batches.shape[1]
+        change = self.losses[1:] - self.losses[:-1]
+        if m == n:
+            return torch.zeros(len(change), dtype=change.dtype)
+        return (change.sum(-1) - change.gather(1, self.batches).sum(-1)) / (n - m)
+
+    def gradient_bound(self, smoothness=None):
+        """``bounds.sgd_gradient_bound`` of this run, with its own interference and, unless given, its own largest smoothness."""
+        smoothness = self.smoothness.max().item() if smoothness is None else smoothness
+        return bounds.sgd_gradient_bound(self.drop, self.interference.mean().item(), n=self.losses.shape[1],
+                                         batch_size=self.batches.shape[1], smoothness=smoothness, step=self.step,
+                                         num_steps=len(self.batches))
+
+
+def run(losses, theta, batches, step, points=4):
+    """Plain SGD: θ_{k+1} = θ_k − α ∇L_{B_k}(θ_k), no momentum, no weight decay.
+
+    Args:
+        losses: A task, (P,) -> (n,).
+        theta: Where to start, (P,).
+        batches: Indices of the samples of each step, (N, m).
+        step: α.
+        points: How many points of each segment to measure its smoothness at; 0 for none (it is then nan).
+
+    Returns:
+        A ``Run``.
+    """
+    require(step > 0, f"step={step}", "a positive number")
+    values, norms, smoothness = [losses(theta).detach()], [], []
+    for batch in batches:
+        gradient = grad(lambda t: losses(t)[batch].mean())  # noqa: B023 (used within this turn of the loop only)
+        direction = gradient(theta)
+        after = theta - step * direction
+        smoothness.append(segment_smoothness(gradient, theta, after, points) if points else float("nan"))
+        norms.append(direction.square().sum())
+        values.append(losses(after).detach())
+        theta = after
+    return Run(theta, torch.stack(values), torch.stack(norms), torch.tensor(smoothness, dtype=theta.dtype), batches, step)
+
+
+def segment_smoothness(gradient, start, end, points=4):
+    """The largest ‖∇F(θ_t) − ∇F(θ_0)‖ / ‖θ_t − θ_0‖ on the way from θ_0 to θ_1: all that ``descent-lemma`` asks of L.
+
+    Args:
+        gradient: ∇F, a function (P,) -> (P,).
+        start, end: θ_0 and θ_1, (P,).
+        points: How many evenly spaced points of (θ_0, θ_1] to look at; the largest ratio between them is missed.
+
+    Returns:
+        A number; 0 if the two ends are the same.
+    """
+    shift = end - start
+    if not shift.any():
+        return 0.0
+    t = torch.linspace(0, 1, points + 1, dtype=start.dtype)[1:]
+    change = vmap(gradient)(start + t[:, None] * shift) - gradient(start)
+    return (change.norm(dim=-1) / (t * shift.norm())).max().item()
+
+
+def hessian_norm(loss, theta, iterations=30, seed=0):
+    """The largest absolute eigenvalue of the Hessian, by power iteration, without forming the Hessian.
+
+    Args:
+        loss: F, a function (P,) -> number, twice differentiable at theta.
+        theta: Where, (P,).
+        iterations: Products of the Hessian with a vector; each costs about two gradients.
+        seed: Of the first vector.
+
+    Returns:
+        ‖∇²F v‖ for the last unit vector v: a number that grows with the iterations up to the norm, and never beyond.
+    """
+    require(iterations >= 1, f"iterations={iterations}", "at least one")
+    vector = torch.randn(theta.shape, generator=torch.Generator().manual_seed(seed), dtype=theta.dtype)
+    for _ in range(iterations):
+        if not vector.any():
+            return 0.0
+        unit = vector / vector.norm()
+        vector = grad(lambda t: grad(loss)(t) @ unit)(theta)  # noqa: B023 (used within this turn of the loop only)
+    return vector.norm().item()

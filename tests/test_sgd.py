@@ -1,0 +1,120 @@
+"""SGD on flat parameters against torch's own optimizer, full Hessians, and sums by hand."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import grad, jacrev
+
+from clt_utils import models, sgd
+from clt_utils.duality import SHANNON, SQUARED, fenchel_young_loss
+
+seeds = st.integers(0, 2**31 - 1)
+few = settings(max_examples=8, deadline=None)
+
+
+def task(seed, n=5, generator=SHANNON):
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).double()
+    return model, torch.randn(n, 3).double(), torch.randint(3, (n,)), generator
+
+
+def test_flat_losses_are_the_models():
+    torch.manual_seed(0)
+    model, inputs, targets = models.build("lenet", 10, 1, 12), torch.rand(3, 1, 12, 12), torch.tensor([1, 2, 3])
+    losses, theta = sgd.flat_losses(model, inputs, targets, SQUARED)
+    assert theta.shape == (sum(p.numel() for p in model.parameters()),) and not theta.requires_grad
+    torch.testing.assert_close(losses(theta), fenchel_young_loss(SQUARED, targets, model(inputs)))
+    torch.nn.utils.vector_to_parameters(2 * theta, model.parameters())
+    torch.testing.assert_close(losses(2 * theta), fenchel_young_loss(SQUARED, targets, model(inputs)))
+
+
+@given(seeds, st.integers(1, 5))
+@few
+def test_run_is_torchs_sgd(seed, m):
+    model, inputs, targets, generator = task(seed)
+    losses, theta = sgd.flat_losses(model, inputs, targets, generator)
+    batches = sgd.draw_batches(5, m, 4, seed)
+    run = sgd.run(losses, theta, batches, step=0.3)
+    optimizer, norms = torch.optim.SGD(model.parameters(), 0.3), []
+    outside = []
+    for batch in batches.tolist():
+        optimizer.zero_grad()
+        before = torch.nn.functional.cross_entropy(model(inputs), targets, reduction="none").detach()
+        torch.nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
+        norms.append(sum(p.grad.square().sum() for p in model.parameters()).item())
+        optimizer.step()
+        after = torch.nn.functional.cross_entropy(model(inputs), targets, reduction="none").detach()
+        rest = [i for i in range(5) if i not in batch]
+        outside.append((after - before)[rest].mean().item() if rest else 0.0)
+    torch.testing.assert_close(run.theta, torch.cat([p.detach().flatten() for p in model.parameters()]))
+    np.testing.assert_allclose(run.gradient_norms, norms)
+    np.testing.assert_allclose(run.interference, outside, atol=1e-12)
+    assert run.drop == pytest.approx((run.losses[0].mean() - after.mean()).item())
+
+
+def test_batches_are_uniform_without_repeats():
+    batches = sgd.draw_batches(6, 2, 6000, seed=1)
+    assert all(len(set(b)) == 2 for b in batches.tolist())
+    counts = np.bincount([min(b) * 6 + max(b) for b in batches.tolist()], minlength=36)
+    counts = counts[counts > 0]
+    assert len(counts) == 15 and abs(counts - 400).max() < 5 * 400**0.5  # all pairs, each about as often
+    assert torch.equal(batches, sgd.draw_batches(6, 2, 6000, seed=1))
+    with pytest.raises(ValueError, match="batch_size"):
+        sgd.draw_batches(6, 7, 1)
+
+
+def test_batches_of_one_run_are_fresh_not_an_epoch():
+    first, second = sgd.draw_batches(2, 1, 2000, seed=0)[:, 0].reshape(2, -1)
+    assert 0.4 < (first == second).double().mean() < 0.6
+
+
+@given(seeds)
+@few
+def test_hessian_norm_is_the_largest_eigenvalue(seed):
+    losses, theta = sgd.flat_losses(*task(seed))
+    risk = lambda t: losses(t).mean()
+    largest = torch.linalg.matrix_norm(jacrev(jacrev(risk))(theta), 2).item()
+    assert sgd.hessian_norm(risk, theta, iterations=60) == pytest.approx(largest, rel=0.02)
+    assert sgd.hessian_norm(risk, theta, iterations=2) <= largest * (1 + 1e-9)
+
+
+def test_hessian_norm_of_a_quadratic_and_of_a_plane():
+    H = torch.diag(torch.tensor([1.0, -5.0, 3.0])).double()
+    assert sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.ones(3).double()) == pytest.approx(5)
+    assert sgd.hessian_norm(lambda t: t.sum(), torch.ones(3).double()) == 0.0
+
+
+@given(seeds, st.floats(0.01, 3))
+@few
+def test_segment_smoothness(seed, step):
+    """On a quadratic it is ‖Hd‖/‖d‖; on a network more points find no less, and a fine grid gives the descent lemma."""
+    rng = np.random.default_rng(seed)
+    H, start, end = (torch.from_numpy(rng.standard_normal(shape)) for shape in ((3, 3), 3, 3))
+    expected = ((H + H.T) @ (end - start)).norm() / (end - start).norm()
+    assert sgd.segment_smoothness(grad(lambda t: t @ H @ t), start, end) == pytest.approx(expected.item())
+    losses, theta = sgd.flat_losses(*task(seed))
+    risk = lambda t: losses(t).mean()
+    after = theta - step * grad(risk)(theta)
+    coarse, fine = (sgd.segment_smoothness(grad(risk), theta, after, points) for points in (5, 50))
+    assert coarse <= fine * (1 + 1e-9)
+    assert risk(after) <= risk(theta) - step * (1 - fine * step / 2) * grad(risk)(theta).square().sum() + 1e-9
+    assert sgd.segment_smoothness(grad(risk), theta, theta) == 0.0
+
+
+@given(seeds, st.integers(1, 5))
+@few
+def test_gradient_bound_holds_once_the_step_is_short(seed, m):
+    losses, theta = sgd.flat_losses(*task(seed))
+    step = 1.0
+    while True:
+        run = sgd.run(losses, theta, sgd.draw_batches(5, m, 5, seed), step, points=16)
+        if step * run.smoothness.max() <= 1:
+            break
+        step /= 2
+    assert run.gradient_norms.mean() <= run.gradient_bound() * (1 + 1e-9)
+    with pytest.raises(ValueError, match="step"):
+        run.gradient_bound(smoothness=2 / step)
+    with pytest.raises(ValueError, match="step"):
+        sgd.run(losses, theta, sgd.draw_batches(5, m, 5), step=0.0)
