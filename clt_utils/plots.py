@@ -123,7 +123,7 @@ def describe(fig):
     """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
     sentences = []
     for ax in fig.axes:
-        lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
+        lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float) + 0.0) for line in ax.get_lines()]
         lines = [(label, y[np.isfinite(y)]) for label, y in lines if not label.startswith("_")]
         what = "; ".join(f"{label} from {y[0]:.3g} to {y[-1]:.3g}" for label, y in lines if len(y))
         axes = f"{_plain(ax.get_ylabel() or ax.get_title())} against {_plain(ax.get_xlabel())}"

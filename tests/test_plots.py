@@ -29,8 +29,8 @@ def traces(seeds=3, steps=500):
     for seed in range(seeds):
         step, noise = np.arange(steps + 1.0), np.random.default_rng(seed).normal(0, 0.1, steps + 1)
         risk = 2.3 * np.exp(noise - step / 100)
-        found.append({"step": step, "risk": risk, "lower": risk / 3, "upper": risk * 4, "lower_sharp": risk / 2, "upper_sharp": risk * 2,
-                      "lam_min": 1 + step, "lam_max": 2 + 20 * step, "energy": risk * (1 + step)})
+        found.append({"step": step, "risk": risk, "lower": risk / 3, "upper": risk * 4, "lower_sharp": risk / 2,
+                      "upper_sharp": risk * 2, "lam_min": 1 + step, "lam_max": 2 + 20 * step, "energy": risk * (1 + step)})
     return found
 
 
@@ -61,7 +61,7 @@ FIGURES = {"risk": lambda: plots.risk_between_bounds(traces(), sharp=True), "spe
 @pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
 def test_svg_is_small_well_formed_and_takes_the_colors_of_the_page(figure):
     text = plots.svg(figure(), ALT)
-    root = ET.fromstring(text)  # noqa: S314: our own
+    root = ET.fromstring(text)
     assert root.attrib["role"] == "img" and root.attrib["aria-label"] == ALT
     assert len(text) < 120_000
     assert "currentColor" in text and "#000000" not in text and "<style" not in text and "http" not in text
@@ -85,7 +85,7 @@ def test_figure_without_words_is_refused(alt):
 
 def test_words_are_escaped():
     assert ET.fromstring(plots.svg(plots.models_ab(), 'risk < 1 & "more"\nwords follow here')).attrib["aria-label"] == \
-        'risk < 1 & "more" words follow here'  # noqa: S314
+        'risk < 1 & "more" words follow here'
 
 
 def test_show_gives_every_format_and_closes_the_figure():
@@ -179,11 +179,11 @@ def test_energy_figure_marks_the_stationary_points_with_their_energy():
     for column, first in zip(axes.T, (0.5, 2.0), strict=True):
         grid = np.linspace(-2.6, 2.6, 300)
         slopes = [gradients(theta, first).mean() for theta in grid]
-        roots = [brentq(lambda theta: gradients(theta, first).mean(), a, b)  # noqa: B023
+        roots = [brentq(lambda theta: gradients(theta, first).mean(), a, b)
                  for a, b, sa, sb in zip(grid, grid[1:], slopes, slopes[1:], strict=False) if sa * sb < 0]
         assert len(roots) == 3
-        for ax, number in ((column[0], lambda t: losses(t, first).sum()),  # noqa: B023
-                           (column[2], lambda t: (gradients(t, first) ** 2).mean())):  # noqa: B023
+        for ax, number in ((column[0], lambda t: losses(t, first).sum()),
+                           (column[2], lambda t: (gradients(t, first) ** 2).mean())):
             assert [text.get_text() for text in ax.texts] == [f"{number(root):.2f}" for root in roots]
             np.testing.assert_allclose([text.get_position()[0] for text in ax.texts], roots, atol=1e-4)
 

@@ -1,0 +1,296 @@
+"""One explorer: sliders over a grid of points and a figure for each, live with a kernel and working on the static site."""
+
+import asyncio
+import functools
+import html
+import itertools
+import json
+import os
+import threading
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+from IPython.display import display
+
+from . import plots
+from ._checks import require, require_name
+from .training import train
+
+LIMIT = 1_000_000
+"""Largest explorer on the website, in bytes."""
+
+ID = "clt0id"
+"""Stands in the figures' ids until it is known where they go."""
+
+
+def explore(source, figure, *, alt=None, **axes):
+    """Sliders over a grid of points, with a figure for each point.
+
+    With a kernel the figure follows the sliders, and "Run it now" trains at the point where they stand, in the background;
+    moving a slider or "Cancel" ends that. The website gets all figures drawn beforehand, and sliders that swap them::
+
+        explore(sweep, figure, depth=[2, 4, 8], skip=[False, True])
+
+    Args:
+        source: A ``Sweep``, whose runs at a point are drawn; None if the figure needs nothing but the point.
+        figure: ``figure(runs, point)``, without a source ``figure(point)``, returns a matplotlib figure; ``runs`` are the traces
+            of the point, one a seed. Fix the limits of the axes: then figures can be compared, and they share more bytes.
+        alt: ``alt(runs, point)``, without a source ``alt(point)``, says in words and numbers what the figure shows; by default
+            the first and last value of each labelled line. The point itself is put in front.
+        **axes: The values of each slider, numbers or names; [False, True] makes a checkbox. The first ones are shown first.
+
+    Returns:
+        An ``Explorer``; the last line of a cell displays it.
+
+    Raises:
+        ValueError: On an axis or a value that the source does not have.
+    """
+    require(axes, "no axis", "at least one list of values, like depth=[2, 4, 8]")
+    for name, values in axes.items():
+        require(isinstance(values, (list, tuple, range)) and len(values) > 0, f"{name}={values!r}", "a list of values")
+        require(len(set(map(_text, values))) == len(values), f"{name}={values!r}", "values that differ")
+        if source is not None:
+            require_name("axis", name, tuple(source.axes))
+            for value in values:
+                require(value in source.axes[name], f"{name}={value!r}", f"one of the sweep's values {source.axes[name]}")
+    if source is not None:
+        require(len(axes) == len(source.axes), f"axes {list(axes)}", f"a list of values for each of {list(source.axes)}")
+    return Explorer(source, figure, alt, {name: list(values) for name, values in axes.items()})
+
+
+class Explorer:
+    """What ``explore`` returns; displays itself as widgets in Jupyter and as ``<clt-explorer>`` on the website.
+
+    Attributes:
+        widget: The ipywidgets, made when first asked for.
+        point: Where the widgets' sliders stand, like ``{"depth": 2, "skip": True}``.
+        points: All points, the last axis fastest.
+    """
+
+    def __init__(self, source, figure, alt, axes):
+        self.source, self.axes = source, axes
+        self._figure, self._alt = figure, alt
+        self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        self._drawn = {}  # recorded figures by point
+        self._fresh = {}  # runs trained here by point
+        self._turn = 0    # counts the sliders' moves and the buttons' clicks: training for an earlier turn is out of date
+
+    def draw(self, point, runs=None):
+        """The figure at a point, of these runs instead of the recorded ones -> (matplotlib figure, its alternative text)."""
+        known = (point,) if self.source is None else (self.source[point] if runs is None else runs, point)
+        fig = self._figure(*known)
+        return fig, f"{_in_words(point)}. {plots.describe(fig) if self._alt is None else self._alt(*known)}"
+
+    def _frame(self, point):
+        """The recorded figure at a point -> (SVG with ID in its ids, its alternative text)."""
+        key = tuple(point.values())
+        if key not in self._drawn:
+            fig, alt = self.draw(point)
+            self._drawn[key] = plots.svg(fig, alt, prefix=ID), alt
+            plt.close(fig)
+        return self._drawn[key]
+
+    # ---- the website
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        bundle = {"text/html": self.html()} | self._still()
+        return bundle if _building_site() else bundle | _widget_view(self.widget)
+
+    def _ipython_display_(self):
+        if _building_site():
+            return display(self._repr_mimebundle_(), raw=True)
+        # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
+        frame, alt = self._frame(self.points[0])
+        frame = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
+        display({"text/html": frame} | self._still() | _widget_view(self.widget), raw=True)
+
+    def _still(self):
+        fig, alt = self.draw(self.points[0])
+        image = plots.png(fig)
+        plt.close(fig)
+        return {"image/png": image, "text/plain": alt}
+
+    def html(self):
+        """The explorer of the website: the first figure, its text and controls, and all other figures as data.
+
+        Raises:
+            ValueError: If it is larger than ``LIMIT``.
+        """
+        frames = [self._frame(point)[0].split("\n") for point in self.points]
+        parts = {part: i for i, part in enumerate(dict.fromkeys(itertools.chain(*frames)))}
+        data = {"axes": [[_text(value) for value in values] for values in self.axes.values()], "parts": list(parts),
+                "frames": [_runs([parts[part] for part in frame]) for frame in frames]}
+        data = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
+        first, alt = self._frame(self.points[0])
+        page = _unique(f"""<clt-explorer>
+<div class="clt-controls" hidden>{"".join(_control(name, values) for name, values in self.axes.items())}</div>
+<div class="clt-frame">{first}</div>
+<p class="clt-words" aria-live="polite">{html.escape(alt)}</p>
+<p class="clt-note">This is one of {len(frames)} figures; the sliders that choose among them need JavaScript.</p>
+<script type="application/json">{data}</script>
+</clt-explorer>""")
+        size = len(page.encode())
+        require(size <= LIMIT, f"an explorer of {len(frames)} figures and {size:,} bytes", f"at most {LIMIT:,} bytes",
+                "Give it fewer values, or draw fewer points a line, and fix the limits of the axes.")
+        return page
+
+    # ---- live, with a kernel
+
+    @functools.cached_property
+    def widget(self):
+        for control in self._controls.values():
+            control.observe(self._moved, "value")
+        self._run_button = widgets.Button(description="Run it now", icon="play")
+        self._cancel_button = widgets.Button(description="Cancel", icon="stop")
+        self._run_button.on_click(self._run)
+        self._cancel_button.on_click(self._cancel)
+        self._bar = widgets.FloatProgress(max=1)
+        self._status, self._picture = widgets.HTML(), widgets.HTML()
+        self._moved()
+        buttons = [widgets.HBox([self._run_button, self._cancel_button, self._bar])] if self.source is not None else []
+        return widgets.VBox([*self._controls.values(), *buttons, self._status, self._picture])
+
+    @functools.cached_property
+    def _controls(self):
+        return {name: widgets.Checkbox(values[0], description=_label(name), indent=False) if _is_switch(values) else
+                widgets.SelectionSlider(options=[(_text(value), value) for value in values], description=_label(name),
+                                        style={"description_width": "initial"})
+                for name, values in self.axes.items()}
+
+    @property
+    def point(self):
+        return {name: control.value for name, control in self._controls.items()}
+
+    def _moved(self, change=None):
+        """A slider moved: show what is known of the new point."""
+        self._end_turn()
+        point = self.point
+        fresh = self._fresh.get(tuple(point.values()))
+        if fresh:
+            return self._show(*self.draw(point, fresh), f"{_runs_in_words(fresh)}, trained here.")
+        try:
+            frame, alt = self._frame(point)
+        except (KeyError, FileNotFoundError):  # a sweep that is not recorded, or not yet at this point
+            self._picture.value, self._status.value = "", 'Nothing is recorded here yet. "Run it now" trains this point.'
+            return
+        self._picture.value = _unique(frame) + f"<p>{html.escape(alt)}</p>"
+        self._status.value = "" if self.source is None else f"{_runs_in_words(self.source[point])}, recorded."
+
+    def _run(self, button=None):
+        """Train at the point where the sliders stand, in a thread of its own."""
+        self._end_turn()
+        self._run_button.disabled, self._cancel_button.disabled = True, False
+        self._bar.value, self._bar.layout.visibility, self._status.value = 0, "visible", "Training…"
+        try:  # figures are drawn where the notebook's own are drawn, in the main thread: pyplot knows only one
+            later = asyncio.get_running_loop().call_soon_threadsafe
+        except RuntimeError:  # no notebook
+            def later(call, *args):
+                call(*args)
+        self._thread = threading.Thread(target=self._train, args=(self._turn, self.point, later), daemon=True)
+        self._thread.start()
+
+    def _cancel(self, button=None):
+        self._moved()
+        self._status.value = f"Cancelled. {self._status.value}"
+
+    def _end_turn(self):
+        self._turn += 1
+        self._run_button.disabled, self._cancel_button.disabled, self._bar.layout.visibility = False, True, "hidden"
+
+    def _train(self, turn, point, later):
+        def stale():
+            return turn != self._turn
+
+        try:
+            runs, configs = [], self.source.configs(point)
+            for config in configs:
+                def progress(row, config=config):
+                    if not stale():
+                        self._bar.value = (len(runs) + row["epoch"] / config.epochs) / len(configs)
+
+                run = train(config, on_probe=progress, should_stop=stale)
+                if stale():
+                    return
+                runs.append(run)
+                later(self._trained, turn, point, list(runs), len(configs))
+        except Exception as error:  # nobody sees what a thread raises
+            later(self._failed, turn, error)
+
+    def _trained(self, turn, point, runs, total):
+        if turn != self._turn:
+            return
+        if len(runs) == total:
+            self._fresh[tuple(point.values())] = runs
+            self._end_turn()
+        stopped = " ".join(run.stopped for run in runs if run.stopped)
+        self._show(*self.draw(point, runs), f"{len(runs)} of {_runs_in_words(range(total))} trained here. {html.escape(stopped)}")
+
+    def _failed(self, turn, error):
+        if turn == self._turn:
+            self._end_turn()
+            self._status.value = html.escape(f"{type(error).__name__}: {error}")
+
+    def _show(self, fig, alt, status):
+        self._picture.value = f"{plots.svg(fig, alt)}<p>{html.escape(alt)}</p>"
+        self._status.value = status
+        plt.close(fig)
+
+
+def _building_site():
+    """Whether the kernel runs for the website, as the book's Sphinx extension says."""
+    return bool(os.environ.get("CLT_SITE_BUILD"))
+
+
+def _widget_view(widget):
+    """What makes JupyterLab, which prefers it to HTML, show a widget."""
+    return {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
+
+
+def _unique(page):
+    """Replace the placeholder in a figure's ids by what occurs once on a page."""
+    return page.replace(ID, plots.unique_prefix(page))
+
+
+def _control(name, values):
+    """A labelled native control; its label is all that wraps it, so no ids are needed."""
+    if _is_switch(values):
+        return f'<label><input type="checkbox" autocomplete="off"{" checked" * values[0]}> <span>{_label(name)}</span></label>'
+    first = html.escape(_text(values[0]))
+    return (f'<label><span>{_label(name)}</span> <input type="range" min="0" max="{len(values) - 1}" value="0" '
+            f'autocomplete="off" aria-valuetext="{first}"> <b aria-hidden="true">{first}</b></label>')
+
+
+def _runs(indices):
+    """Consecutive integers as [start, count, start, count, ...]."""
+    runs = []
+    for i in indices:
+        if runs and runs[-2] + runs[-1] == i:
+            runs[-1] += 1
+        else:
+            runs += [i, 1]
+    return runs
+
+
+def _is_switch(values):
+    return len(values) == 2 and all(isinstance(value, bool) for value in values)
+
+
+def _text(value):
+    """A value as a reader sees it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _label(name):
+    return name.replace("_", " ")
+
+
+def _in_words(point):
+    """"Batch size 4, skip on"."""
+    words = ", ".join(f"{_label(name)} {_text(value)}" for name, value in point.items())
+    return words[0].upper() + words[1:]
+
+
+def _runs_in_words(runs):
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
