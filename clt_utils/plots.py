@@ -44,7 +44,6 @@ plt.rcParams.update({
     "figure.figsize": (6.6, 3.7), "figure.constrained_layout.use": True, "figure.facecolor": "none", "axes.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(COLORS.values())) + cycler(linestyle=DASHES),
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.titlesize": "medium",
-    "axes.formatter.min_exponent": 3,
     "axes.grid": True, "grid.color": "black", "grid.alpha": 0.15, "legend.frameon": False, "lines.linewidth": 1.6,
     "svg.fonttype": "path",  # letters look alike everywhere, formulas included; a reader's ears have the alternative text
     "svg.hashsalt": "clt",   # the same figure gives the same file
@@ -136,6 +135,15 @@ def _plain(label):
     return " ".join(re.sub(r"\\[,;]|[${}\\]", "", label).split())
 
 
+def log_scale(axis):
+    """Make an axis (``ax.xaxis`` or ``ax.yaxis``) logarithmic, its powers of ten written as plain text: formulas draw slowly."""
+    def write(value, position):
+        exponent = round(np.log10(value))
+        return f"{value:g}" if abs(exponent) <= 3 else "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    axis._set_axes_scale("log")
+    axis.set_major_formatter(write)
+
+
 def legend(fig, ncols=3, **options):
     """A legend of all labelled lines above the axes, outside the data; each label once."""
     found = {}
@@ -181,7 +189,8 @@ def _along_training(traces, names, ylabel, against):
     fig, ax = plt.subplots()
     for name in names:
         draw_curve(ax, traces, name, against)
-    ax.set(yscale="log", xlabel=CLOCKS[against], ylabel=f"{ylabel} (log scale)")
+    log_scale(ax.yaxis)
+    ax.set(xlabel=CLOCKS[against], ylabel=f"{ylabel} (log scale)")
     legend(fig, title=f"line: median of {len(traces)} seeds, band: smallest to largest" if len(traces) > 1 else None,
            alignment="left")
     return fig
