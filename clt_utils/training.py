@@ -342,9 +342,10 @@ def code_hash(package=Path(__file__).parent):
     code, queue = {}, ["training"]
     while queue:
         name = queue.pop()
-        if name in code:
+        path = package / f"{name}.py"
+        if name in code or not path.exists():  # what a package exports need not be a module
             continue
-        tree = ast.parse((package / f"{name}.py").read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 queue += [node.module] if node.module else [alias.name for alias in node.names]
