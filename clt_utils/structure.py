@@ -3,27 +3,49 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
+from torch import Tensor, nn
 
+from ._checks import require, require_finite
+from ._sweep import forward, leaves, sweep
 from .duality import SHANNON, as_mean, fenchel_young_loss
 
 
 def structure_matrix(model, inputs, *, dtype=None, chunk=None):
-    """A_x = J_x J_xᵀ for every sample, (B, K, K), exact (slug ``chain-identity``)."""
-    params = {k: p for k, p in model.named_parameters() if p.requires_grad}
-    rest = {k: p for k, p in model.named_parameters() if not p.requires_grad} | dict(model.named_buffers())
+    """A_x = J_x J_xᵀ for every sample, exact (slug ``chain-identity``).
 
-    def output(p, x):
-        return functional_call(model, (p, rest), (x[None],))[0]
+    The first call on a model costs a little more: it learns the form of the model's graph and compares one sample with autograd.
 
-    jacobians = vmap(jacrev(output), in_dims=(None, 0), chunk_size=chunk)(params, inputs)
-    flat = torch.cat([j.flatten(2) for j in jacobians.values()], -1).to(dtype or inputs.dtype)
-    return flat @ flat.mT
+    Args:
+        model: Any ``nn.Module`` that maps (B, ...) to outputs (B, K) and whose samples do not interact. Its parameters that
+            require gradients make up θ. It is left as it was.
+        inputs: (B, ...).
+        dtype: Compute and return in this precision, e.g. ``torch.float64``; by default in the model's own, with the K×K sums
+            in float64.
+        chunk: Samples at a time; chosen by default. Memory grows with it; less is tried by itself when memory runs out.
+
+    Returns:
+        A, (B, K, K).
+
+    Raises:
+        ValueError: Without trainable parameters, on inputs that are not finite, outputs that are not (B, K) and finite, and on
+            models whose samples interact or whose output is random.
+    """
+    _check(model, inputs, chunk)
+    A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in sweep(model, inputs, None, dtype, chunk)])
+    return A.to(dtype or _dtype(model))
 
 
 def extreme_eigenvalues(A, on_simplex=False):
-    """(λ_min, λ_max) of each structure matrix, (B,) each; on the subspace 1^⊥ if ``on_simplex``."""
+    """The extreme eigenvalues of each structure matrix, in float64.
+
+    Args:
+        A: (B, K, K).
+        on_simplex: Restrict A to the subspace 1^⊥, where differences of probability vectors live.
+
+    Returns:
+        (λ_min, λ_max), (B,) each.
+    """
+    require(A.dim() >= 2 and A.shape[-1] == A.shape[-2], f"A of shape {tuple(A.shape)}", "square matrices (B, K, K)")
     A = A.double()
     if on_simplex:
         K = A.shape[-1]
@@ -33,9 +55,60 @@ def extreme_eigenvalues(A, on_simplex=False):
     return lam[..., 0], lam[..., -1]
 
 
+def gradient_energy(model, inputs, targets, generator=SHANNON):
+    """g_x = ‖∇_θ d_Φ‖² = eᵀ A_x e of every sample, in one sweep and without A.
+
+    Args:
+        model, inputs: As in ``structure_matrix``.
+        targets: Labels (B,) or mean vectors (B, K).
+        generator: The generator of the loss.
+
+    Returns:
+        (B,), float64.
+
+    Raises:
+        ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
+    """
+    _check(model, inputs, targets=targets)
+
+    def residual(outputs, part):
+        require_finite("outputs", outputs)
+        return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
+
+    return torch.cat([gram[:, 0, 0] for _, gram in sweep(model, inputs, residual)])
+
+
+def gradient_correlation(model, inputs, targets, generator=SHANNON):
+    """ρ = ‖∇R̂‖² / mean g_x in [0, 1]: how far the samples' gradients agree (slug ``gradient-correlation-factor``).
+
+    Args:
+        model, inputs, targets, generator: As in ``gradient_energy``.
+
+    Returns:
+        A float; nan if every gradient is zero.
+    """
+    energy = gradient_energy(model, inputs, targets, generator).mean()
+    total = {}
+    for part in torch.arange(len(inputs)).split(64):
+        outputs, params = forward(model, inputs[part])
+        chosen = {params[id(p)]: p for p in leaves(outputs.grad_fn) if id(p) in params}
+        e = generator.predict(outputs.detach()) - as_mean(generator, targets[part], outputs.detach())
+        for name, gradient in zip(chosen, torch.autograd.grad(outputs, list(chosen.values()), e / len(inputs))):
+            total[name] = total.get(name, 0) + gradient.double()
+    return float(sum(gradient.square().sum() for gradient in total.values()) / energy)
+
+
 @dataclass(frozen=True)
 class Probe:
-    """What the theory needs to know about each sample, all (B,)."""
+    """What the theory needs to know about each sample, all (B,) and float64.
+
+    Attributes:
+        loss: d_Φ, in nats for Shannon.
+        residual: ‖e‖², e = prediction − target.
+        energy: g_x = eᵀ A_x e.
+        lam_min, lam_max: Extreme eigenvalues of A_x; on 1^⊥ where the generator lives on the simplex.
+        p_min: The smallest entry of the prediction.
+    """
 
     loss: Tensor
     residual: Tensor
@@ -46,12 +119,50 @@ class Probe:
 
 
 def probe(model, inputs, targets, generator=SHANNON):
-    """Loss, residual, energy, extreme eigenvalues and smallest predicted probability of every sample."""
-    with torch.no_grad():
-        outputs = model(inputs).double()
-    A = structure_matrix(model, inputs, dtype=torch.float64)
-    mu, prediction = as_mean(generator, targets, outputs), generator.predict(outputs)
-    e = prediction - mu
+    """Everything about each sample from one pass forward and one sweep back.
+
+    Args:
+        model, inputs, targets, generator: As in ``gradient_energy``.
+
+    Returns:
+        A ``Probe``.
+
+    Raises:
+        ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
+    """
+    _check(model, inputs, targets=targets)
+    outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in sweep(model, inputs))))
+    outputs = outputs.double()
+    prediction = generator.predict(outputs)
+    e = prediction - as_mean(generator, targets, outputs)
     lam_min, lam_max = extreme_eigenvalues(A, generator.on_simplex)
     return Probe(fenchel_young_loss(generator, targets, outputs), e.square().sum(-1), (e * (A @ e[..., None])[..., 0]).sum(-1),
                  lam_min, lam_max, prediction.amin(-1))
+
+
+def _dtype(model):
+    return next(p for p in model.parameters() if p.requires_grad).dtype
+
+
+def _finite(outputs, gram):
+    require_finite("outputs", outputs, "Look for a learning rate that is too large or inputs that are not scaled.")
+    return outputs, gram
+
+
+def _check(model, inputs, chunk=None, targets=None):
+    require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
+            "at least one parameter with `requires_grad`")
+    require(isinstance(inputs, Tensor) and inputs.dim() >= 1 and len(inputs) >= 1,
+            f"inputs {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"inputs of type {type(inputs).__name__}",
+            "a tensor (B, ...) with at least one sample")
+    require(chunk is None or chunk >= 1, f"chunk={chunk}", "at least 1, or None")
+    require(targets is None or len(targets) == len(inputs), f"{len(inputs)} inputs and "
+            f"{len(targets) if targets is not None else 0} targets", "one target an input")
+    if inputs.is_floating_point():
+        require_finite("inputs", inputs)
+    for name, module in model.named_modules():
+        require(not (isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None)),
+                f"batch normalization in training mode (`{name}`)", "samples that do not interact",
+                "J_x is not defined for one sample: use `model.eval()`, or layer or group norm.")
+        require(not (isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0),
+                f"dropout in training mode (`{name}`)", "outputs that are not random", "Use `model.eval()`.")

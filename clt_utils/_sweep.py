@@ -1,0 +1,374 @@
+"""One walk back through the graph that autograd recorded, with all directions at once.
+
+The graph of a forward pass *is* the computation. Walking it from the outputs with D cotangents, we meet each parameter where it
+was used; there its share of the Gram matrix is contracted and dropped (``_layers``), so the Jacobian never exists.
+
+Which axis of a cotangent holds the samples? We find out by *dyeing*: give sample b the colour c_b, pass a random cotangent u
+and its coloured twin c·u through a node, and see where the colours come out. They tell the axis, and whether samples mix.
+"""
+
+import contextlib
+import math
+import warnings
+import weakref
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+import torch
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ._checks import require, require_finite
+from ._layers import RULES, Site, Use, call, formed
+
+LEAF, TRANSPOSED = "torch::autograd::AccumulateGrad", "TBackward0"
+
+
+BLOCK = 4_000_000
+"""Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay in cache."""
+
+
+def sweep(model, inputs, directions=None, dtype=None, chunk=None):
+    """Forward and back, block of samples by block of samples.
+
+    Args:
+        model: An ``nn.Module`` whose samples do not interact.
+        inputs: (B, ...).
+        directions: outputs (b, K), a slice of the samples -> cotangents (D, b, K); by default the K unit vectors.
+        dtype: Compute in this precision rather than in the model's own.
+        chunk: Samples a block; by default as many as keep the largest tensor small.
+
+    Yields:
+        For each block the outputs (b, K) and the Gram matrices V J_x J_xᵀ Vᵀ (b, D, D) in float64, V the directions.
+    """
+    plans = _plans.setdefault(model, {})
+    size, start = chunk or 2, 0
+    while start < len(inputs):
+        part = slice(start, start + size)
+        try:
+            outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype)
+        except RuntimeError as error:
+            if size == 1 or not _out_of_memory(error):
+                raise
+            size //= 2
+            warnings.warn(f"Out of memory; going on with {size} sample{'s' * (size > 1)} at a time.", stacklevel=3)
+            chunk = size
+            continue
+        start += size
+        if chunk is None:
+            size = max(1, BLOCK // (gram.shape[-1] * width))
+        yield outputs, gram
+
+
+_plans = weakref.WeakKeyDictionary()  # model -> {form of a graph: Plan}
+
+
+def _out_of_memory(error):
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _block(model, plans, x, part, directions, dtype):
+    outputs, params = forward(model, x, dtype)
+    samples = len(x)
+    with torch.no_grad():
+        order = nodes_of(outputs.grad_fn, params)
+        form = tuple(node.name() for node in order), tuple(params.values()), tuple(x.shape[1:]), samples == 1, outputs.dtype
+        plan = plans.get(form)
+        known = plan is not None
+        if not known:
+            plan = plan_for(order, params, samples, outputs)
+        values = outputs.detach()
+        K = outputs.shape[1]
+        g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
+        gram = walk(order, plan, params, samples, g)
+    if plan.general:
+        gram += general(model, x, dtype, plan.general, g)
+    if not known:
+        plan, gram = verified(model, plan, x, dtype, values, g, gram)
+        if plan.settled:
+            plans[form] = plan
+    return values, gram, plan.width
+
+
+def forward(model, x, dtype=None):
+    """Run the model -> outputs (B, K) with their graph, and its trainable parameters {id: name}.
+
+    The model stays as it is: another precision and buffers that a pass may write to are put in its place for this pass only.
+    """
+    swapped = {}
+    if dtype is not None:
+        swapped = {name: p.detach().to(dtype).requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
+        x = x.to(dtype) if x.is_floating_point() else x
+    if dtype is not None or model.training:
+        swapped |= {name: b.to(dtype, copy=True) if dtype and b.is_floating_point() else b.clone()
+                    for name, b in model.named_buffers()}
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), \
+            torch.autocast(x.device.type, enabled=False):
+        outputs = functional_call(model, swapped, (x,)) if swapped else model(x)
+    require(isinstance(outputs, torch.Tensor) and outputs.dim() == 2 and len(outputs) == len(x),
+            f"a model whose output is {tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__} "
+            f"for {len(x)} samples", f"outputs of shape ({len(x)}, K)", "Wrap the model so that it returns one row a sample.")
+    require(outputs.requires_grad, "outputs that depend on no trainable parameter", "at least one that they depend on",
+            "Look for `torch.no_grad`, `.detach()` or frozen parameters.")
+    params = {id(p): name for name, p in (swapped if dtype else dict(model.named_parameters())).items() if p.requires_grad}
+    return outputs, params
+
+
+def general(model, inputs, dtype, names, g):
+    """The share of the parameters ``names``, from their Jacobian, one sample at a time: exact for whatever autograd can do."""
+    grams = []
+    for b, x in enumerate(inputs.split(1)):
+        outputs, params = forward(model, x, dtype)
+        chosen = [p for p in leaves(outputs.grad_fn) if params.get(id(p)) in names]
+
+        def rows(v):
+            return torch.autograd.grad(outputs, chosen, v[None], retain_graph=True, materialize_grads=True)
+
+        try:
+            jacobian = vmap(rows)(g[:, b])
+        except RuntimeError:
+            jacobian = [torch.stack(r) for r in zip(*map(rows, g[:, b]))]
+        jacobian = torch.cat([j.flatten(1) for j in jacobian], 1).double()
+        grams.append(jacobian @ jacobian.T)
+    return torch.stack(grams)
+
+
+def verified(model, plan, x, dtype, outputs, g, gram):
+    """Compare the first sample with itself alone and with one plain backward pass; refuse what mixes samples."""
+    alone, params = forward(model, x[:1], dtype)
+    eps = torch.finfo(outputs.dtype).eps
+    close = (alone.detach() - outputs[:1]).abs().max() <= 1e3 * eps * outputs.abs().max()
+    require(close, "a model whose output for a sample changes with the rest of the batch, or from one pass to the next",
+            "samples that do not interact", "J_x is not defined otherwise: use `model.eval()`, layer or group norm rather than "
+            "batch norm, attention within a sample, and no dropout.")
+    v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
+    gradients = torch.autograd.grad(alone, [p for p in leaves(alone.grad_fn) if id(p) in params], (v @ g[:, 0])[None])
+    expected = sum(gradient.double().square().sum() for gradient in gradients)
+    v = v.double()
+    if (v @ gram[0] @ v - expected).abs() <= 1e4 * eps * v.square().sum() * gram[0].diagonal().sum():
+        return plan, gram
+    warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly.",
+                  stacklevel=5)
+    plan = plan._replace(sites=[(1, (None,) * len(wants)) for _, wants in plan.sites], general=set(params.values()))
+    return plan, general(model, x, dtype, plan.general, g)
+
+
+class Plan(NamedTuple):
+    """What the first walk over a graph learns, for all later walks over graphs of the same form.
+
+    Attributes:
+        sites: For each node (outer, wants), as in ``Site``.
+        axes: For each (node number, input) with a parameter behind plain broadcasting: where its cotangent holds the samples.
+        general: Names of the parameters that no rule reaches sample by sample.
+        width: Numbers in the largest cotangent of one sample and direction.
+        settled: Whether every axis was certain; a cotangent that is all zero tells nothing.
+    """
+
+    sites: list
+    axes: dict
+    general: set
+    width: int
+    settled: bool
+
+
+def nodes_of(root, params):
+    """The nodes on the way from ``root`` to ``params`` (a dict by id), each before the nodes that it feeds; leaves excluded."""
+    order, seen, stack = [], {root}, [(root, iter(root.next_functions))]
+    while stack:
+        node, children = stack[-1]
+        child = next((child for child, _ in children if child is not None and child not in seen), None)
+        if child is None:
+            order.append(node)
+            stack.pop()
+        else:
+            seen.add(child)
+            stack.append((child, iter(child.next_functions)))
+    alive = set()
+    for node in order:
+        if leaf(node, params) or any(child in alive for child, _ in node.next_functions):
+            alive.add(node)
+    return [node for node in reversed(order) if node in alive and node.name() != LEAF]
+
+
+def leaf(node, params):
+    """Name of the parameter whose leaf this node is, or None."""
+    return params.get(id(node.variable)) if node is not None and node.name() == LEAF else None
+
+
+def target(node, edge, params):
+    """Name of the parameter that this input of the node is, if the node can treat it as one; the weight of a linear layer comes transposed."""
+    child = node.next_functions[edge][0]
+    if child is not None and child.name() == TRANSPOSED and node.name() in ("AddmmBackward0", "MmBackward0") and edge > 0:
+        child = child.next_functions[0][0]
+    return leaf(child, params)
+
+
+def pull_back(node, gs, site):
+    rule = RULES.get(node.name())
+    return rule(node, gs[0], site) if rule else call(node, gs, site)
+
+
+def walk(order, plan, params, samples, g):
+    """Cotangents of the outputs (D, B, K) -> (B, D, D), summed over the parameters that have rules."""
+    gram = g.new_zeros(samples, len(g), len(g), dtype=torch.float64)
+    shared = defaultdict(list)
+    waiting = {(order[0], 0): g}
+    for i, node in enumerate(order):
+        gs = [waiting.pop((node, slot), None) for slot in range(len(node._input_metadata))]
+        outer, wants = plan.sites[i]
+        if not any(wants) or all(g is None for g in gs):
+            continue
+        results = pull_back(node, gs, Site(outer, samples, wants))
+        for edge, (child, slot) in enumerate(node.next_functions):
+            result, want = results[edge], wants[edge]
+            if result is None or want is None:
+                continue
+            if want == "data":
+                add(waiting, (child, slot), reduce_to(result, child._input_metadata[slot].shape))
+                continue
+            if not isinstance(result, Use):
+                result = formed(per_sample(result, plan.axes[i, edge], samples, child._input_metadata[0].shape))
+            if want == "alone":
+                gram += result.gram()
+            else:
+                shared[target(node, edge, params)].append(result.explicit())
+    for gradients in shared.values():
+        gram += formed(sum(gradients)).gram()
+    return gram
+
+
+def add(waiting, key, g):
+    waiting[key] = waiting[key] + g if key in waiting else g
+
+
+def reduce_to(g, shape):
+    """Sum a cotangent (D, *S) over what was broadcast from ``shape`` to S."""
+    if g.shape[1:] == shape:
+        return g
+    extra = g.dim() - 1 - len(shape)
+    g = g.sum(tuple(range(1, 1 + extra))) if extra else g
+    return g.sum([d + 1 for d, s in enumerate(shape) if s == 1 and g.shape[d + 1] != 1] or [], keepdim=True) if any(s == 1 and g.shape[d + 1] != 1 for d, s in enumerate(shape)) else g
+
+
+def per_sample(g, outer, samples, shape):
+    """Sum a cotangent (D, *S) over what was broadcast from ``shape`` to S, but not over samples -> (D, B, *shape).
+
+    None where S is no broadcast of ``shape``, or where the samples lie along one of its own axes.
+    """
+    sizes = list(g.shape[1:])
+    own = [1] * (len(sizes) - len(shape)) + list(shape)
+    if len(own) != len(sizes) or any(o not in (1, s) for o, s in zip(own, sizes)):
+        return None
+    before = 1
+    for d, size in enumerate(sizes):
+        pre = outer // before
+        if size % (pre * samples) == 0:
+            if own[d] != 1:
+                return None
+            g = g.reshape(len(g), *sizes[:d], pre, samples, -1, *sizes[d + 1:]).movedim(d + 2, 1)
+            own = own[:d] + [1, 1] + own[d + 1:]
+            g = g.sum([k + 2 for k, o in enumerate(own) if o == 1], keepdim=True)
+            return g.reshape(*g.shape[:2], *shape)
+        before *= size
+    return None
+
+
+# --- dye -----------------------------------------------------------------------------------------------------------------------
+
+def plan_for(order, params, samples, example):
+    """Walk once with dye in place of cotangents -> ``Plan``. ``example`` gives dtype and device."""
+    uses = Counter()
+    alive = set(order)
+    dye = Dye(samples, example)
+    outers, wants, axes, general, settled = {(order[0], 0): 1}, [], {}, set(), True
+    for i, node in enumerate(order):
+        want = []
+        for edge, (child, _) in enumerate(node.next_functions):
+            want.append("shared" if target(node, edge, params) else "data" if child in alive else None)
+        slots = [outers.get((node, slot)) for slot in range(len(node._input_metadata))]
+        if all(outer is None for outer in slots):
+            wants.append([None] * len(want))
+            continue
+        uses.update(target(node, edge, params) for edge, w in enumerate(want) if w == "shared")
+        gs = [None if outer is None else dye.fresh(meta.shape, outer) for meta, outer in zip(node._input_metadata, slots)]
+        outer = next(outer for outer in slots if outer is not None)
+        results = pull_back(node, gs, Site(outer, samples, tuple(want)))
+        for edge, (child, slot) in enumerate(node.next_functions):
+            result = results[edge]
+            if result is None or want[edge] is None or isinstance(result, Use):
+                continue
+            if want[edge] == "data":
+                result = reduce_to(result, child._input_metadata[slot].shape)
+            found, certain = dye.find(result, hint=outer)
+            settled &= certain
+            if want[edge] == "data":
+                if found is not None and outers.setdefault((child, slot), found) == found:
+                    continue
+                general |= {params[id(p)] for p in leaves(child) if id(p) in params}
+            else:
+                axes[i, edge] = found
+                if found is not None and per_sample(result, found, samples, child._input_metadata[0].shape) is not None:
+                    continue
+                general.add(target(node, edge, params))
+            want[edge] = None
+        wants.append(want)
+    sites = []
+    for node, want in zip(order, wants):
+        names = [target(node, edge, params) for edge in range(len(want))]
+        want = tuple(w if w != "shared" else None if name in general else "alone" if uses[name] == 1 else "shared"
+                     for w, name in zip(want, names))
+        sites.append((next((outers[node, s] for s in range(len(node._input_metadata)) if (node, s) in outers), 1), want))
+    width = max(math.prod(meta.shape) for node in order for meta in node._input_metadata) // samples
+    return Plan(sites, axes, general, width, settled)
+
+
+def leaves(node):
+    """Every tensor whose leaf lies at or below ``node``."""
+    seen, stack = {node}, [node]
+    while stack:
+        node = stack.pop()
+        if node.name() == LEAF:
+            yield node.variable
+        new = {child for child, _ in node.next_functions if child is not None} - seen
+        seen |= new
+        stack += new
+
+
+class Dye:
+    """Colours c_b, one a sample; dyed cotangents; and where the colours are found again."""
+
+    def __init__(self, samples, example):
+        self.generator = torch.Generator().manual_seed(0)
+        self.example = example
+        self.colours = self._random(samples)
+        self.tolerance = 1e-4 if torch.finfo(example.dtype).eps < 1e-5 else 1e-1
+
+    def _random(self, *shape):
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64).to(self.example)
+
+    def fresh(self, shape, outer):
+        """(2, *shape): a random cotangent and its coloured twin."""
+        u = self._random(*shape)
+        return torch.stack([u, self.coloured(u, outer)])
+
+    def coloured(self, u, outer):
+        return (u.reshape(outer, len(self.colours), -1) * self.colours[:, None]).reshape(u.shape)
+
+    def find(self, pair, hint):
+        """(outer, certain): how many numbers stand before the sample axis, None if the colours are mixed."""
+        u, twin = pair
+        samples, shape = len(self.colours), u.shape
+        if u.numel() % samples:
+            return None, True
+        bound = self.tolerance * twin.abs().max()
+        fits = [outer for outer in divisors(u.numel() // samples) if (self.coloured(u, outer) - twin).abs().max() <= bound]
+        if not fits:
+            return None, True
+        boundaries = [math.prod(shape[:d]) for d in range(len(shape))]
+        best = min(fits, key=lambda outer: (outer != hint, outer not in boundaries, outer))
+        return best, len(fits) == 1 or samples == 1
+
+
+def divisors(n):
+    small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return sorted({*small, *(n // d for d in small)})
