@@ -74,6 +74,28 @@ def cross_entropies(outputs):
     return -log_softmax(outputs, axis=-1)
 
 
+def fit_table(counts, clip):
+    """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip], (..., n_u, K)."""
+    outputs = np.log(np.asarray(counts) + 0.1)
+    return (outputs - outputs.mean(-1, keepdims=True)).clip(-clip, clip)
+
+
+def largest_gap(difference, clip):
+    """Largest |R − R̂| over all tables of outputs ±clip, one row a feature.
+
+    Args:
+        difference: q − q̂ on the pairs (u, y), (..., n_u, K).
+        clip: The outputs' size.
+
+    Returns:
+        (...,): the worst row is found for each feature by itself.
+    """
+    difference = np.asarray(difference)
+    rows = cross_entropies(clip * np.array(list(itertools.product([-1.0, 1.0], repeat=difference.shape[-1]))))
+    gaps = difference @ rows.T
+    return np.maximum(gaps.max(-1).sum(-1), -gaps.min(-1).sum(-1))
+
+
 def expected_tv(probabilities, n):
     """E TV(q, q̂_n), exactly, (..., s) -> (...,): half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``)."""
     q = np.asarray(probabilities)

@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 
 from clt_utils.duality import GINI, SHANNON
 from clt_utils.entropy import conditional_entropy
-from clt_utils.finite import (brighter_half, count, cross_entropies, draw, estimate_conditional_entropy, expected_tv, merge,
-                              number_rows)
+from clt_utils.finite import (brighter_half, count, cross_entropies, draw, estimate_conditional_entropy, expected_tv, fit_table,
+                              largest_gap, merge, number_rows)
 
 
 def tables(rows=st.integers(1, 4), columns=st.integers(2, 4), largest=6):
@@ -65,6 +65,25 @@ def test_expected_tv_by_enumerating_all_samples(n):
 def test_cross_entropies_are_surprises():
     outputs = np.log([[0.2, 0.3, 0.5]]) + 7
     np.testing.assert_allclose(cross_entropies(outputs), -np.log([[0.2, 0.3, 0.5]]))
+
+
+def test_fit_table_orders_labels_by_their_counts():
+    outputs = fit_table(np.array([[0, 3, 100], [5, 5, 5]]), clip=2.0)
+    assert outputs[0, 0] == -2 and outputs[0, 2] == 2 and -2 < outputs[0, 1] < 2
+    np.testing.assert_allclose(outputs[1], 0, atol=1e-12)
+    np.testing.assert_allclose(np.diff(fit_table([[2, 5]], clip=9.0)), np.log(5.1 / 2.1))
+
+
+def test_largest_gap_by_trying_every_table():
+    rng = np.random.default_rng(0)
+    difference = rng.standard_normal((2, 3))
+    gaps = []
+    for outputs in itertools.product([-1.5, 1.5], repeat=6):
+        outputs = np.reshape(outputs, (2, 3))
+        losses = np.log(np.exp(outputs).sum(1, keepdims=True)) - outputs
+        gaps.append(abs((difference * losses).sum()))
+    assert largest_gap(difference, 1.5) == pytest.approx(max(gaps))
+    np.testing.assert_allclose(largest_gap(np.stack([difference, -difference]), 1.5), max(gaps))
 
 
 def test_count_numbers_the_features_it_sees():
