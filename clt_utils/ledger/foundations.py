@@ -44,10 +44,15 @@ def lower_hull(x, values):
     """The largest convex function below the points (x_i, v_i), x increasing, at every x_i."""
     hull = []
     for point in zip(x, values):
-        while len(hull) > 1 and np.cross(np.subtract(hull[-1], hull[-2]), np.subtract(point, hull[-2])) <= 0:
+        while len(hull) > 1 and _turn(hull[-2], hull[-1], point) <= 0:
             hull.pop()
         hull.append(point)
     return np.interp(x, *zip(*hull))
+
+
+def _turn(a, b, c):
+    """Positive if the path a, b, c in the plane turns left."""
+    return (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
 
 
 def biconjugate_of(x, values):
