@@ -199,7 +199,7 @@ def _sparsemax_threshold(f):
     excess = top.cumsum(-1) - 1
     ranks = torch.arange(1, f.shape[-1] + 1, device=f.device, dtype=f.dtype)
     size = (ranks * top > excess).sum(-1, keepdim=True)
-    return excess.gather(-1, size - 1) / size
+    return excess.gather(-1, (size - 1).clamp_min(0)) / size  # size is 0 only for NaNs
 
 
 def _shifted(f):

@@ -196,6 +196,11 @@ def test_no_outputs_give_a_negative_loss_or_a_nan(f, label, g, dtype):
         assert (p >= 0).all() and abs(float(p.detach().sum()) - 1) <= 8 * torch.finfo(dtype).eps
 
 
+@every
+def test_predictions_pass_nans_on(g):
+    assert g.predict(torch.tensor([[float("nan"), 1.0, 0.0], [3.0, 1.0, 0.0]]))[0].isnan().any()
+
+
 # Bregman divergences
 
 @every
