@@ -100,7 +100,7 @@ def _(rng):
 
 @statement("biconjugation", "Conjugating twice gives back exactly the closed convex functions", kind="theorem",
            paper="Lemma 3, part", assumptions=("Φ proper", "Φ convex", "Φ closed (lower semicontinuous)"),
-           chapter=CONJUGATES, trials=20)
+           chapter=CONJUGATES, trials=10)
 def biconjugation(rng):
     x, values = random_finite_function(rng)
     hull = lower_hull(x, values)
@@ -164,7 +164,7 @@ def _(rng):
 
 
 @statement("convexity-smoothness-duality", "Φ is σ-strongly convex exactly when Φ* is 1/σ-smooth in the dual norm",
-           kind="theorem", paper="Lemma 3, part", assumptions=("Φ closed and proper", "the two norms are dual to each other"),
+           kind="theorem", paper="Lemma 3, part", assumptions=("Φ closed, proper and convex", "the two norms are dual to each other"),
            chapter=CONJUGATES, trials=12)
 def convexity_smoothness_duality(rng):
     K = int(rng.integers(2, 7))
