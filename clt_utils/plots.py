@@ -122,26 +122,40 @@ def describe(fig):
     """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
     sentences = []
     for ax in fig.axes:
-        lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float) + 0.0) for line in ax.get_lines()]
+        lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
         lines = [(label, y[np.isfinite(y)]) for label, y in lines if not label.startswith("_")]
-        what = "; ".join(f"{label} from {y[0]:.3g} to {y[-1]:.3g}" for label, y in lines if len(y))
-        axes = f"{_plain(ax.get_ylabel() or ax.get_title())} against {_plain(ax.get_xlabel())}"
-        sentences.append(f"{axes}: {what}" if what else axes)
-    return ". ".join(sentences) + "."
+        axes = " against ".join(filter(None, (_plain(ax.get_ylabel() or ax.get_title()), _plain(ax.get_xlabel()))))
+        what = "; ".join(f"{label} from {_number(y[0])} to {_number(y[-1])}" for label, y in lines if len(y))
+        sentence = ": ".join(filter(None, (axes, what)))
+        if re.match("[a-z]{2}", sentence):  # a word, not a symbol
+            sentence = sentence[0].upper() + sentence[1:]
+        sentences.append(f"{sentence}.")
+    return " ".join(sentences)
 
 
 def _plain(label):
-    """A label as one says it: $\\lambda_{\\min}$ is lambda_min."""
+    r"""A label as one says it: $\lambda_{\min}$ is lambda_min, $\hat R$ is R-hat."""
+    label = re.sub(r"\\hat *{?(\w)}?", r"\1-hat", label)
     return " ".join(re.sub(r"\\[,;]|[${}\\]", "", label).split())
 
 
-def log_scale(axis):
-    """Make an axis (``ax.xaxis`` or ``ax.yaxis``) logarithmic, its powers of ten written as plain text: formulas draw slowly."""
-    def write(value, position):
-        exponent = round(np.log10(value))
-        return f"{value:g}" if abs(exponent) <= 3 else "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    axis._set_axes_scale("log")
-    axis.set_major_formatter(write)
+def _number(value):
+    """Three digits, 3600 rather than 3.6e+03."""
+    return f"{float(f'{value + 0.0:.3g}'):g}"
+
+
+def log_scale(ax, names="y"):
+    """Make the axes "x", "y" or "xy" logarithmic, their powers of ten in plain text: formulas are slow to draw."""
+    for name in names:
+        getattr(ax, f"set_{name}scale")("log")
+        getattr(ax, f"{name}axis").set_major_formatter(_power_of_ten)
+
+
+def _power_of_ten(value, position=None):
+    exponent = round(np.log10(value))
+    if abs(exponent) <= 3 or not np.isclose(value, 10.0**exponent, atol=0):
+        return f"{value:g}"
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def legend(fig, ncols=3, **options):
@@ -189,7 +203,7 @@ def _along_training(traces, names, ylabel, against):
     fig, ax = plt.subplots()
     for name in names:
         draw_curve(ax, traces, name, against)
-    log_scale(ax.yaxis)
+    log_scale(ax)
     ax.set(xlabel=CLOCKS[against], ylabel=f"{ylabel} (log scale)")
     legend(fig, title=f"line: median of {len(traces)} seeds, band: smallest to largest" if len(traces) > 1 else None,
            alignment="left")

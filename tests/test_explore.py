@@ -93,7 +93,7 @@ def test_words_name_the_point_and_the_numbers(sweep):
     fig, alt = explorer.draw({"depth": 2, "skip": True})
     plt.close(fig)
     values = np.median([run["risk"] for run in sweep[{"depth": 2, "skip": True}]], axis=0)
-    assert alt == f"Depth 2, skip on. risk against step: risk hat R from {values[0]:.3g} to {values[-1]:.3g}."
+    assert alt == f"Depth 2, skip on. Risk against step: risk R-hat from {values[0]:.3g} to {values[-1]:.3g}."
     own = explore(sweep, risk, depth=[1, 2], skip=[False, True], alt=lambda runs, point: f"{len(runs)} runs, {len(point)} axes")
     assert f'aria-label="{alt}"' in explore(sweep, risk, depth=[2, 1], skip=[True, False]).html()
     assert '<p class="clt-words" aria-live="polite">Depth 1, skip off. 2 runs, 2 axes</p>' in own.html()
@@ -101,8 +101,9 @@ def test_words_name_the_point_and_the_numbers(sweep):
 
 def test_text_cannot_break_out_of_the_page():
     nasty = '</script><b> & "quotes" <!-- here'
-    html = explore(None, parabola, a=[1, 2], alt=lambda point: nasty).html()
+    html = explore(None, lambda point: parabola({"a": 1}), name=["plain", nasty], alt=lambda point: nasty).html()
     assert html.count("</script>") == 1 and "<!--" not in html
+    assert frames(html)[1] == [["plain", nasty]]
     assert all("&lt;/script&gt;&lt;b&gt; &amp; &quot;quotes&quot;" in frame for frame in frames(html)[0])
 
 

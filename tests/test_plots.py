@@ -188,9 +188,24 @@ def test_energy_figure_marks_the_stationary_points_with_their_energy():
             np.testing.assert_allclose([text.get_position()[0] for text in ax.texts], roots, atol=1e-4)
 
 
+def test_log_axis_writes_what_its_ticks_are():
+    fig, ax = plt.subplots()
+    ax.plot([1, 2], [1e-9, 1e5])
+    plots.log_scale(ax)
+    fig.draw_without_rendering()
+    labels = {value: text.get_text() for value, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)}
+    superscripts = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    assert len(labels) > 3
+    for value, label in labels.items():
+        base, power = re.fullmatch(r"([\d.]+?)([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*)", label).groups()
+        assert float(base) ** int(power.translate(superscripts) or 1) == pytest.approx(value)
+    assert plots._power_of_ten(2.5e-5) == "2.5e-05"  # narrow ranges have ticks between the powers
+
+
 def test_description_names_each_line_with_its_ends():
     fig, ax = plt.subplots()
     ax.plot([0, 1, 2], [np.nan, 2.345, 0.5], label=r"$\lambda_{\min}(A_x)$")
     ax.plot([0, 1], [1, 1])
+    ax.plot([0, 1], [3600, -1e-9], label=r"risk $\hat R$")
     ax.set(xlabel="step $k$", ylabel="eigenvalue")
-    assert plots.describe(fig) == "eigenvalue against step k: lambda_min(A_x) from 2.35 to 0.5."
+    assert plots.describe(fig) == "Eigenvalue against step k: lambda_min(A_x) from 2.35 to 0.5; risk R-hat from 3600 to -1e-09."
