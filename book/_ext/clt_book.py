@@ -46,6 +46,7 @@ def fingerprint(root=ROOT):
 def configure(app, config):
     """Set what depends on another setting or on the state of the package."""
     os.environ["CLT_SITE_BUILD"] = "1"  # tells the kernels that figures must work without one
+    os.environ["TQDM_DISABLE"] = "1"  # a progress bar is over before anyone reads the page
     config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
     # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.

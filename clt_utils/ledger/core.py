@@ -120,7 +120,7 @@ class Part:
     proves_not: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The outcome of a check or of a counterexample.
 
@@ -142,9 +142,12 @@ class Result:
 
     def __str__(self):
         lines = [f"{self.slug}: {'holds' if self.holds else 'FAILS'} in {self.trials} trial{'s' * (self.trials != 1)}"]
+        width = max(len(p.name) for p in self.parts)
         for p in self.parts:
-            lines.append(f"  {p.name:24s} {p.kind:11s} {'holds' if p.holds else 'FAILS'}")
+            lines.append(f"  {p.name:{width}s}  {p.kind:11s}  {'holds' if p.holds else 'FAILS'}")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self):
         """A table, one row a part: verdict, tightness with a meter, and what a pass does not prove."""
