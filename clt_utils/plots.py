@@ -124,9 +124,9 @@ def describe(fig):
     for ax in fig.axes:
         lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
         lines = [(label, y[np.isfinite(y)]) for label, y in lines if not label.startswith("_")]
-        axes = " against ".join(filter(None, (_plain(ax.get_ylabel() or ax.get_title()), _plain(ax.get_xlabel()))))
+        axes = _plain(ax.get_ylabel() or ax.get_title()) + f" against {_plain(ax.get_xlabel())}" * bool(ax.get_xlabel())
         what = "; ".join(f"{label} from {_number(y[0])} to {_number(y[-1])}" for label, y in lines if len(y))
-        sentence = ": ".join(filter(None, (axes, what)))
+        sentence = ": ".join(filter(None, (axes.strip(), what)))
         if re.match("[a-z]{2}", sentence):  # a word, not a symbol
             sentence = sentence[0].upper() + sentence[1:]
         sentences.append(f"{sentence}.")
