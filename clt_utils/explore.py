@@ -90,6 +90,12 @@ class Explorer:
             plt.close(fig)
         return self._drawn[key]
 
+    def _is_recorded(self, point):
+        try:
+            return self.source is None or bool(self.source[point])
+        except (KeyError, FileNotFoundError):
+            return False
+
     # ---- the website
 
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -100,9 +106,12 @@ class Explorer:
         if _building_site():
             return display(self._repr_mimebundle_(), raw=True)
         # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
-        frame, alt = self._frame(self.points[0])
-        frame = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
-        display({"text/html": frame} | self._still() | _widget_view(self.widget), raw=True)
+        bundle = {"text/plain": "An explorer"} | _widget_view(self.widget)
+        if self._is_recorded(self.points[0]):
+            frame, alt = self._frame(self.points[0])
+            bundle["text/html"] = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
+            bundle |= self._still()
+        display(bundle, raw=True)
 
     def _still(self):
         fig, alt = self.draw(self.points[0])
@@ -168,11 +177,10 @@ class Explorer:
         fresh = self._fresh.get(tuple(point.values()))
         if fresh:
             return self._show(*self.draw(point, fresh), f"{_runs_in_words(fresh)}, trained here.")
-        try:
-            frame, alt = self._frame(point)
-        except (KeyError, FileNotFoundError):  # a sweep that is not recorded, or not yet at this point
+        if not self._is_recorded(point):
             self._picture.value, self._status.value = "", 'Nothing is recorded here yet. "Run it now" trains this point.'
             return
+        frame, alt = self._frame(point)
         self._picture.value = _unique(frame) + f"<p>{html.escape(alt)}</p>"
         self._status.value = "" if self.source is None else f"{_runs_in_words(self.source[point])}, recorded."
 

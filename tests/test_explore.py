@@ -285,6 +285,11 @@ def test_figures_are_drawn_in_the_main_thread(sweep):
 
 
 def test_point_that_is_not_recorded_can_be_trained():
+    InteractiveShell.instance()
+    with capture_output() as shown:
+        display_(explore(Sweep("never-run", TINY, depth=[1]), risk, depth=[1]))
+    assert set(shown.outputs[0].data) == {WIDGET, "text/plain"}
+
     async def session():
         explorer, _ = live(Sweep("never-run", TINY, depth=[1]), depth=[1])
         assert "Nothing is recorded" in explorer._status.value
@@ -292,6 +297,11 @@ def test_point_that_is_not_recorded_can_be_trained():
         await until(lambda: not explorer._run_button.disabled)
         assert "<svg" in explorer._picture.value
     asyncio.run(session())
+
+
+def test_error_of_the_figure_function_is_not_swallowed(sweep):
+    with pytest.raises(KeyError, match="no such thing"):
+        live(sweep, lambda runs, point: {}["no such thing"])
 
 
 def test_error_of_a_training_is_shown(sweep):
