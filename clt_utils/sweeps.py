@@ -35,7 +35,8 @@ DIGITS = 6
 """Significant digits of a recorded number."""
 
 TOLERANCE = 0.05
-"""Largest relative difference between a recorded run and a repeated one."""
+"""What ``compare`` may say of a recorded run and a repeated one. Other versions and machines round differently, and training
+amplifies it: weights that differ by 1e-7 at the start were seen to end up to 1e-2 apart."""
 
 
 class Sweep:
@@ -145,17 +146,30 @@ class Sweep:
         return [(config, compare(recorded[config], _train_on_one_thread(config))) for config in chosen]
 
 
-def compare(recorded, fresh):
-    """Largest relative difference between two traces of one recipe, over all columns and the measurements both have."""
-    _, mine, theirs = np.intersect1d(recorded["step"], fresh["step"], return_indices=True)
-    worst = 0.0 if len(mine) == len(recorded) else np.inf
-    for name in recorded.columns:
-        a, b = recorded[name][mine], fresh[name][theirs]
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
+def compare(expected, actual):
+    """How far two runs of one recipe are apart: the largest relative difference over all columns, a few moments aside.
+
+    Where a run passes close to a kink, or its mean gradient close to zero, rounding that differs between two machines shows
+    for a moment; so of each column the 5 % of measurements that differ most are left out.
+
+    Args:
+        expected: A ``Trace``.
+        actual: Another one, measured at all of its steps or more.
+
+    Returns:
+        The difference relative to the larger value; inf if a step is missing or one value is infinite and the other not.
+    """
+    _, mine, theirs = np.intersect1d(expected["step"], actual["step"], return_indices=True)
+    if len(mine) < len(expected):
+        return np.inf
+    worst = 0.0
+    for name in expected.columns:
+        a, b = expected[name][mine], actual[name][theirs]
         with np.errstate(invalid="ignore"):
-            gap = np.where(same, 0.0, np.abs(a - b) / np.maximum(np.abs(a), np.abs(b)))
-        worst = max(worst, np.nan_to_num(gap, nan=np.inf).max())
-    return float(worst)
+            gap = np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))
+        gap = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.nan_to_num(gap, nan=np.inf))
+        worst = max(worst, float(np.quantile(gap, 0.95, method="higher")))
+    return worst
 
 
 @dataclass(frozen=True)
@@ -240,6 +254,8 @@ SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("architecture-digits", TrainConfig.mini(model="model-a", probes=60, device="cpu"),
           depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], seed=range(5)),
+    Sweep("sgd-digits", TrainConfig.mini(epochs=120, momentum=0.0, weight_decay=0.0, schedule="constant", probes=40, device="cpu"),
+          batch_size=[1, 2, 4, 8, 16], learning_rate=[0.03, 0.1], loss=["cross-entropy", "squared"], seed=range(5)),
 ]}
 """Every sweep that the book records, by name."""
 
