@@ -167,6 +167,18 @@ def legend(fig, ncols=3, **options):
     return fig.legend(found.values(), found.keys(), loc="outside upper left", ncols=ncols, **options)
 
 
+def simplex_place(p):
+    """Where probability vectors with three entries lie in an equilateral triangle, (..., 3) -> (..., 2)."""
+    return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
+
+
+def draw_simplex(ax, title=""):
+    """The triangle of all probability vectors with three entries, one corner a class."""
+    ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
+    ax.set(title=title, aspect="equal")
+    ax.axis("off")
+
+
 # ---- figures along training
 
 def risk_between_bounds(traces, sharp=False, against="step"):
