@@ -12,6 +12,7 @@ import torch
 from scipy import special, stats
 
 from ..bounds import fixed_predictor_tail, generalization_range, generalization_tail, max_loss, tv_gap_bound, tv_mean_bound
+from ..dual_steps import ball_smoothness, power_regression, power_smoothness, quadratic_smoothness
 from ..duality import BINARY, GINI, HUBER, SHANNON, SQUARED, ZOO, bregman_divergence, fenchel_young_loss, power, tsallis
 from ..entropy import conditional_entropy, entropy, information_loss, mutual_information, renyi_entropy, total_variation
 from ..finite import cross_entropies, draw, expected_tv, fit_table, largest_gap, merge
@@ -542,65 +543,26 @@ def _(rng):
 def psi_smooth_descent(rng):
     dim, m = int(rng.integers(1, 5)), 6
     a, y, theta = rng.standard_normal((m, dim)), rng.standard_normal(m), 2 * rng.standard_normal(dim)
-    for name, (objective, psi) in smooth_pairs(a, y).items():
+    least_squares, _ = power_regression(a, y, 2.0)
+    instances = {f"power {p}": power_regression(a, y, p) for p in (1.2, 1.5, 2.0)} | {
+        "matrix": (least_squares, quadratic_smoothness(a.T @ a / m + 0.01 * np.eye(dim))),
+        "ball": (least_squares, ball_smoothness(np.square(a).sum(-1).mean(), 0.5))}
+    for name, (objective, psi) in instances.items():
         value, gradient = objective(theta)
         step, drop = psi.step(gradient), psi.conjugate(gradient)
-        moves = psi.reach * rng.standard_normal((50, dim)) * np.geomspace(1e-3, 1, 50)[:, None]
+        moves = rng.standard_normal((50, dim)) * np.geomspace(1e-3, 0.05 if name == "ball" else 2, 50)[:, None]
         majorant = value + moves @ gradient + psi.value(moves)
         yield at_most(f"majorant ({name})", np.array([objective(theta + d)[0] for d in moves]), bound=majorant)
-        yield at_least("decrease", value - objective(theta - step)[0], bound=drop)
+        yield at_least(f"decrease ({name})", value - objective(theta - step)[0], bound=drop)
         yield identity("smallest value of the majorant", value - step @ gradient + psi.value(step), value - drop)
-        yield at_least("any other step", majorant, bound=value - drop)
-
-
-@dataclasses.dataclass(frozen=True)
-class Smoothness:
-    """Ψ with its conjugate and dual step: ``value`` (..., P) -> (...,), ``conjugate``, and ``step`` = ∇Ψ*.
-
-    ``reach`` is a length of moves that stays inside the domain.
-    """
-
-    value: object
-    conjugate: object
-    step: object
-    reach: float = 1.0
-
-
-def power_smoothness(L, p):
-    """Ψ(d) = (L/p)‖d‖^p: the gradient is Hölder continuous with exponent p − 1; p = 2 is ordinary smoothness."""
-    norm, q = lambda x: np.linalg.norm(x, axis=-1), p / (p - 1)
-    return Smoothness(lambda d: L / p * norm(d) ** p, lambda g: L ** (1 - q) * norm(g) ** q / q,
-                      lambda g: (norm(g) / L) ** (q - 1) * g / max(norm(g), 1e-300))
-
-
-def ball_smoothness(L, radius):
-    """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) on the ball ‖d‖ < ρ: the dual step never leaves it, a smooth kind of clipping."""
-    norm = lambda x: np.linalg.norm(x, axis=-1)
-    scale = lambda g: np.sqrt((L * radius) ** 2 + norm(g) ** 2)
-    return Smoothness(lambda d: L * radius**2 * (1 - np.sqrt(np.maximum(1 - (norm(d) / radius) ** 2, 0))),
-                      lambda g: radius * (scale(g) - L * radius), lambda g: radius * g / scale(g), reach=0.2 * radius)
-
-
-def power_regression(a, y, p):
-    """F(θ) = mean of |aᵢᵀθ − yᵢ|^p / p and its gradient -> function of θ (P,)."""
-    def objective(theta):
-        r = a @ theta - y
-        return (np.abs(r) ** p).mean() / p, a.T @ (np.sign(r) * np.abs(r) ** (p - 1)) / len(y)
-    return objective
-
-
-def smooth_pairs(a, y):
-    """Objectives with a Ψ that majorizes them."""
-    norms = np.linalg.norm(a, axis=-1)
-    pairs = {f"power {p}": (power_regression(a, y, p), power_smoothness(2 ** (2 - p) * (norms**p).mean(), p)) for p in (2.0, 1.5)}
-    pairs["ball"] = (power_regression(a, y, 2.0), ball_smoothness((norms**2).mean(), 0.5))
-    return pairs
+        yield at_least("any other step", 1 + majorant, bound=1 + value - drop)
 
 
 @psi_smooth_descent.breaks("No majorant: Ψ a third of what it must be, the step overshoots")
 def _(rng):
     theta = np.array([1.0])
-    objective, psi = power_regression(np.eye(1), np.zeros(1), 1.5), power_smoothness(2**0.5 / 3, 1.5)
+    objective, _ = power_regression(np.eye(1), np.zeros(1), 1.5)
+    psi = power_smoothness(2**0.5 / 3, 1.5)
     value, gradient = objective(theta)
     yield at_least("decrease", value - objective(theta - psi.step(gradient))[0], bound=psi.conjugate(gradient))
 

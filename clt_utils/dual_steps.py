@@ -1,0 +1,87 @@
+"""Steps in the dual: θ⁺ = θ − ∇Ψ*(∇F(θ)) lowers a risk that Ψ majorizes, with no step size to tune (``psi-smooth-descent``)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._checks import require
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """An even Legendre function Ψ with Ψ ≥ 0 = Ψ(0); the Ψ of F(θ+d) ≤ F(θ) + ⟨∇F(θ), d⟩ + Ψ(d).
+
+    Attributes:
+        value: Ψ(d), (..., P) -> (...,).
+        conjugate: Ψ*(g), (..., P) -> (...,): by how much one step lowers F, at least.
+        step: ∇Ψ*(g), (P,) -> (P,), the step itself.
+    """
+
+    value: Callable
+    conjugate: Callable
+    step: Callable
+
+
+def power_smoothness(L, p):
+    """Ψ(d) = (L/p)‖d‖^p: ∇F is Hölder continuous with exponent p − 1 and constant L; p = 2 is ordinary smoothness."""
+    require(L > 0 and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
+    q = p / (p - 1)
+    return Smoothness(lambda d: L / p * _norm(d) ** p, lambda g: L ** (1 - q) * _norm(g) ** q / q,
+                      lambda g: (_norm(g) / L) ** (q - 1) * g / max(_norm(g), 1e-300))
+
+
+def quadratic_smoothness(H):
+    """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
+    inverse = np.linalg.inv(H)
+    form = lambda M, x: 0.5 * np.einsum("...i,ij,...j->...", x, M, x)
+    return Smoothness(lambda d: form(H, d), lambda g: form(inverse, g), lambda g: inverse @ g)
+
+
+def ball_smoothness(L, radius):
+    """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) for ‖d‖ ≤ ρ, ∞ beyond: no step is longer than ρ, a smooth kind of clipping."""
+    require(L > 0 and radius > 0, f"L={L}, radius={radius}", "two positive numbers")
+    scale = lambda g: np.sqrt((L * radius) ** 2 + _norm(g) ** 2)
+
+    def value(d):
+        inside = 1 - (_norm(d) / radius) ** 2
+        return np.where(inside >= 0, L * radius**2 * (1 - np.sqrt(np.maximum(inside, 0))), np.inf)
+
+    return Smoothness(value, lambda g: radius * (scale(g) - L * radius), lambda g: radius * g / scale(g))
+
+
+def _norm(x):
+    return np.linalg.norm(x, axis=-1)
+
+
+def power_regression(a, y, p):
+    """F(θ) = mean of |aᵢᵀθ − yᵢ|^p / p, and a Ψ for it, 1 < p ≤ 2.
+
+    Args:
+        a: Inputs, (m, P).
+        y: Targets, (m,).
+        p: The power.
+
+    Returns:
+        (objective, smoothness); ``objective(theta)`` returns F and its gradient.
+    """
+    require(1 < p <= 2, f"p={p}", "1 < p ≤ 2", "Beyond 2 the gradient is not Hölder continuous on the whole space.")
+
+    def objective(theta):
+        r = a @ theta - y
+        return (np.abs(r) ** p).mean() / p, a.T @ (np.sign(r) * np.abs(r) ** (p - 1)) / len(y)
+
+    return objective, power_smoothness(2 ** (2 - p) * (_norm(a) ** p).mean(), p)
+
+
+def descend(objective, theta, step, num_steps):
+    """F along θ⁺ = θ − step(∇F(θ)) -> values (num_steps + 1,); inf from where it is not finite any more."""
+    values = np.full(num_steps + 1, np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(num_steps + 1):
+            value, gradient = objective(theta)
+            if not np.isfinite(value):
+                break
+            values[k] = value
+            theta = theta - step(gradient)
+    return values

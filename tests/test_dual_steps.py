@@ -1,0 +1,57 @@
+"""Dual steps: conjugates and steps against numeric maximization, gradients against finite differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy.optimize import approx_fprime, minimize
+
+from clt_utils.dual_steps import ball_smoothness, descend, power_regression, power_smoothness, quadratic_smoothness
+
+SOME = {"power 1.5": power_smoothness(0.7, 1.5), "power 3": power_smoothness(2.0, 3.0), "ball": ball_smoothness(1.5, 0.6),
+        "quadratic": quadratic_smoothness(np.array([[2.0, 0.5], [0.5, 1.0]]))}
+
+
+@pytest.mark.parametrize("name", SOME)
+@given(g=st.tuples(st.floats(-3, 3), st.floats(-3, 3)).filter(lambda g: np.hypot(*g) > 0.05))
+@settings(max_examples=25, deadline=None)
+def test_step_and_conjugate_solve_the_supremum(name, g):
+    psi, g = SOME[name], np.array(g)
+    step = psi.step(g)
+    assert g @ step - psi.value(step) == pytest.approx(psi.conjugate(g), rel=1e-9)  # attained at the step
+    start = 0.9 * step + 0.02
+    found = minimize(lambda d: min(psi.value(d) - g @ d, 1e6), start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12})
+    assert -found.fun == pytest.approx(psi.conjugate(g), rel=1e-5, abs=1e-9)  # and nowhere more
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_even_and_zero_at_zero(name):
+    d = np.random.default_rng(0).uniform(-0.4, 0.4, (20, 2))
+    np.testing.assert_allclose(SOME[name].value(d), SOME[name].value(-d))
+    assert SOME[name].value(np.zeros(2)) == 0 and (SOME[name].value(d) > 0).all()
+
+
+def test_a_step_never_leaves_the_ball_and_beyond_it_psi_is_infinite():
+    psi = SOME["ball"]
+    assert np.linalg.norm(psi.step(np.array([1e9, 0.0]))) <= 0.6
+    assert psi.value(np.array([0.7, 0.0])) == np.inf
+
+
+@pytest.mark.parametrize("p", [1.3, 2.0])
+def test_power_regression(p):
+    rng = np.random.default_rng(0)
+    a, y, theta = rng.standard_normal((7, 3)), rng.standard_normal(7), rng.standard_normal(3)
+    objective, psi = power_regression(a, y, p)
+    value, gradient = objective(theta)
+    assert value == pytest.approx(np.mean([abs(row @ theta - t) ** p / p for row, t in zip(a, y)]))
+    np.testing.assert_allclose(gradient, approx_fprime(theta, lambda t: objective(t)[0], 1e-7), rtol=1e-4)
+    for d in rng.standard_normal((200, 3)) * rng.lognormal(size=(200, 1)):
+        assert objective(theta + d)[0] <= value + gradient @ d + psi.value(d) + 1e-12
+    with pytest.raises(ValueError, match="1 < p"):
+        power_regression(a, y, 3)
+
+
+def test_descend_follows_the_step_and_stops_at_infinity():
+    objective, _ = power_regression(np.eye(1), np.zeros(1), 2.0)
+    np.testing.assert_allclose(descend(objective, np.array([1.0]), lambda g: 0.5 * g, 3), 0.5 * 0.25 ** np.arange(4))
+    values = descend(objective, np.array([1.0]), lambda g: 1e200 * g, 4)
+    assert values[0] == 0.5 and np.isinf(values[-1])
