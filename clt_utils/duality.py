@@ -325,8 +325,8 @@ def power(p):
     def predict(f):
         return f.sign() * f.abs() ** (q - 1)
 
-    local = {-1: f"σ = {p - 1:g} M^({p - 2:g}) where both μ and ŷ stay in [−M, M]", 0: "both exact, everywhere",
-             1: f"β = {p - 1:g} M^({p - 2:g}) where both μ and ŷ stay in [−M, M]"}
+    local = {-1: f"σ = {p - 1:g}·M^{p - 2:g} where both μ and ŷ stay in [−M, M]", 0: "both exact, everywhere",
+             1: f"β = {p - 1:g}·M^{p - 2:g} where both μ and ŷ stay in [−M, M]"}
     return Generator(f"power-{p:.12g}", lambda mu: (mu.abs() ** p).sum(-1) / p, lambda f: (f.abs() ** q).sum(-1) / q, predict,
                      _in_space, float(p == 2), 1.0 if p == 2 else math.inf, loss=loss, domain="ℝ^K",
                      constants=local[(p > 2) - (p < 2)])
