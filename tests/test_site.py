@@ -162,6 +162,17 @@ def test_build_is_red(prose, code, complaint, small_book):
     assert done.returncode != 0 and complaint in done.stdout, done.stdout
 
 
+def test_buttons_appear_with_the_address_of_the_book(small_book):
+    elsewhere = ("mybinder.org", "colab.research.google.com", "example/book/issues/new", "example/book/edit/main/book/chapter.ipynb")
+    config = small_book.root / "_config.yml"
+    assert 'url: ""' in config.read_text()
+    config.write_text(config.read_text().replace('url: ""', "url: https://github.com/example/book"))
+    done = small_book()
+    assert done.returncode == 0, done.stdout
+    assert all(place in small_book.page() for place in elsewhere)
+    assert not any(place in html("intro").read_text() for place in elsewhere)
+
+
 def test_fingerprint_sees_package_and_results(tmp_path):
     code, results = tmp_path / "clt_utils" / "ledger" / "core.py", tmp_path / "book" / "results" / "run.json"
     seen = {fingerprint(tmp_path)}

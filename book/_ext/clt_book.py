@@ -46,6 +46,8 @@ def fingerprint(root=ROOT):
 def configure(app, config):
     """Set what depends on another setting or on the state of the package."""
     os.environ["CLT_SITE_BUILD"] = "1"  # tells the kernels that figures must work without one
+    # The matrices of the chapters are small: one thread computes them fastest, and the same on any number of cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar is over before anyone reads the page
     config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
@@ -79,10 +81,11 @@ def copy_mathjax(app, error):
 
 
 def make_ids_unique(app, doctree, docname):
-    """sphinx-proof gives the body of every statement the id "proof-content"; an id may occur once a page."""
-    for section in doctree.findall(nodes.section):
-        if section["ids"] == ["proof-content"]:
-            section["ids"] = []
+    """An id may occur once a page; sphinx-proof and sphinx-exercise give the same ones to every statement and exercise."""
+    repeated = {"proof", "proof-content", "exercise-content", "solution-content"}
+    for node in doctree.findall(nodes.Element):
+        if repeated & set(node.get("ids", ())):
+            node["ids"] = [name for name in node["ids"] if name not in repeated]
 
 
 def visit_citation(self, node):
