@@ -254,6 +254,11 @@ SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("architecture-digits", TrainConfig.mini(model="model-a", probes=60, device="cpu"),
           depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], seed=range(5)),
+    # two larger models on images of 16×16, so that a laptop records each in minutes
+    Sweep("vit-digits", TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=120, device="cpu"),
+          loss=["cross-entropy", "squared"], seed=range(5)),
+    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, probes=40, device="cpu"),
+          loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("sgd-digits", TrainConfig.mini(epochs=120, momentum=0.0, weight_decay=0.0, schedule="constant", probes=40, device="cpu"),
           batch_size=[1, 2, 4, 8, 16], learning_rate=[0.03, 0.1], loss=["cross-entropy", "squared"], seed=range(5)),
 ]}
