@@ -9,7 +9,7 @@ from torch.func import grad, jacrev, vmap
 
 from .. import sgd
 from ..bounds import batch_energy, sgd_energy_bound, sgd_gradient_bound
-from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
+from ..duality import GINI, SHANNON, SQUARED, dual, fenchel_young_loss
 from ..entropy import conditional_entropy
 from ..structure import gradient_correlation, gradient_energy, structure_matrix
 from .core import at_least, at_most, identity, statement
@@ -77,11 +77,6 @@ def _risk(generator, inputs, label_means, outputs):
     return (inputs * (label_means * torch.stack(losses, -1)).sum(-1)).sum()
 
 
-def _dual(generator, mean):
-    """Outputs whose prediction is ``mean``, for a mean inside the simplex."""
-    return grad(lambda mu: generator.value(mu).sum())(mean)
-
-
 FLOOR_GENERATORS = (SHANNON, SQUARED, GINI)
 
 
@@ -94,7 +89,7 @@ def risk_floor(rng):
     outputs = 2 * normal(rng, n, K)
     for generator in FLOOR_GENERATORS:
         floor = float(conditional_entropy(inputs[:, None] * label_means, generator))
-        risk, best = (_risk(generator, inputs, label_means, f) for f in (outputs, _dual(generator, label_means)))
+        risk, best = (_risk(generator, inputs, label_means, f) for f in (outputs, dual(generator, label_means)))
         yield at_least(f"floor ({generator.name})", risk, bound=floor)
         yield identity(f"attained ({generator.name})", best, floor)
         excess = (inputs * fenchel_young_loss(generator, label_means, outputs)).sum()
@@ -133,7 +128,7 @@ def feature_floor(rng):
         floor = float(conditional_entropy(merged, generator))
         outputs = 2 * normal(rng, len(merged), K)[features]
         yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, outputs), bound=floor)
-        best = _dual(generator, merged / merged.sum(-1, keepdim=True))[features]
+        best = dual(generator, merged / merged.sum(-1, keepdim=True))[features]
         yield identity(f"attained ({generator.name})", _risk(generator, inputs, label_means, best), floor)
         yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))
 

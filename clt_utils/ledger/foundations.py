@@ -10,7 +10,7 @@ from ..duality import (BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, ZOO, Gene
                        fenchel_young_loss, power, tsallis)
 from ..entropy import entropy
 from .core import at_least, at_most, identity, statement
-from .instances import normal, simplex_points
+from .instances import inside, normal, simplex_points
 
 CONJUGATES = "foundations/conjugates"
 LOSSES = "foundations/fenchel-young-losses"
@@ -25,12 +25,6 @@ def means(rng, generator, n, K):
     """``n`` mean vectors of the domain, (n, K): predictions of random outputs, some of them on the border."""
     mu = generator.predict(2 * normal(rng, n, K))
     return torch.where(torch.from_numpy(rng.random((n, 1))) < 0.2, torch.eye(K, dtype=mu.dtype)[rng.integers(K, size=n)], mu)
-
-
-def inside(rng, generator, n, K):
-    """``n`` mean vectors inside the domain, (n, K), where Φ is differentiable along the domain."""
-    mu = generator.predict(normal(rng, n, K))
-    return 0.9 * mu + 0.1 * generator.predict(torch.zeros(K, dtype=mu.dtype))
 
 
 # Finite functions: a function given at finitely many points (+∞ elsewhere) has an exact conjugate, a maximum

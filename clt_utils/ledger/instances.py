@@ -14,6 +14,12 @@ def simplex_points(rng, n, K):
     return torch.from_numpy(rng.dirichlet(np.full(K, 0.7), size=n))
 
 
+def inside(rng, generator, n, K):
+    """``n`` mean vectors inside the domain, (n, K), where Φ is differentiable along the domain."""
+    mu = generator.predict(normal(rng, n, K))
+    return 0.9 * mu + 0.1 * generator.predict(torch.zeros(K, dtype=mu.dtype))
+
+
 def random_psd(rng, K, rank=None):
     """A = JJᵀ with a wide spread of scales, (K, K); singular if rank < K."""
     J = normal(rng, K, rank or K + int(rng.integers(0, 4))) * torch.exp(normal(rng, K, 1))

@@ -6,16 +6,14 @@ from scipy import special
 from torch import distributions
 
 from ..bounds import ce_bounds_from_residual, chi_squared, kl_upper_bound
-from ..duality import BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, bregman_divergence, fenchel_young_loss, power, tsallis
+from ..duality import BINARY, GINI, POISSON, SHANNON, SQUARED, ZOO, bregman_divergence, dual, fenchel_young_loss, power
 from ..entropy import conditional_entropy
 from .core import at_least, at_most, coverage, identity, rate, statement
-from .instances import normal
+from .instances import inside, normal
 
 SAMPLE = "foundations/what-a-sample-can-tell"
 DIVERGENCES = "foundations/divergences"
 LEARNING = "foundations/conjugate-learning"
-
-ZOO = (SQUARED, SHANNON, GINI, tsallis(1.5), BINARY, POISSON, HUBER, power(3.0))
 
 
 # Random instances
@@ -24,18 +22,6 @@ def random_distribution(rng, K):
     """A point of the simplex, (K,), from nearly a vertex to nearly uniform; no entry below 1e-6."""
     p = rng.dirichlet(np.full(K, 10 ** rng.uniform(-1, 1)))
     return (p + 1e-6) / (1 + 1e-6 * K)
-
-
-def _means(rng, generator, n, K):
-    """``n`` mean vectors inside the domain of ``generator``, (n, K), none at its border."""
-    outputs = normal(rng, n, K)
-    return 0.9 * generator.predict(outputs) + 0.1 * generator.predict(torch.zeros(K, dtype=outputs.dtype))
-
-
-def _dual(generator, mean):
-    """An output whose prediction is ``mean``: ∇Φ(mean), for a mean inside the domain."""
-    mean = mean.clone().requires_grad_()
-    return torch.autograd.grad(generator.value(mean).sum(), mean)[0]
 
 
 # Sufficiency
@@ -421,14 +407,14 @@ def _(rng):
 def conjugate_learning(rng):
     K = int(rng.integers(2, 6))
     for generator in ZOO:
-        targets, weights = _means(rng, generator, 6, K), torch.from_numpy(rng.dirichlet(np.ones(6)))
+        targets, weights = inside(rng, generator, 6, K), torch.from_numpy(rng.dirichlet(np.ones(6)))
         f = normal(rng, K).requires_grad_()
         loss = weights @ fenchel_young_loss(generator, targets, f.expand(6, K))
         gradient, = torch.autograd.grad(loss, f)
         f, mean = f.detach(), weights @ targets
         yield at_least(f"prediction in the domain ({generator.name})", generator.contains(generator.predict(f)).double(), 1.0)
         yield identity(f"gradient = residual ({generator.name})", gradient, generator.predict(f) - mean)
-        best = _dual(generator, mean)
+        best = dual(generator, mean)
         yield identity(f"the mean can be predicted ({generator.name})", generator.predict(best), mean)
         yield at_least(f"the mean is best ({generator.name})", loss,
                        weights @ fenchel_young_loss(generator, targets, best.expand(6, K)))
@@ -453,8 +439,8 @@ def _(rng):
 def bregman_characterization(rng):
     K = int(rng.integers(1, 4))
     for name, generator in _STRICTLY_CONVEX.items():
-        points, weights = _means(rng, generator, 5, K), torch.from_numpy(rng.dirichlet(np.ones(5)))
-        elsewhere, frozen = _means(rng, generator, 2, K)
+        points, weights = inside(rng, generator, 5, K), torch.from_numpy(rng.dirichlet(np.ones(5)))
+        elsewhere, frozen = inside(rng, generator, 2, K)
 
         def loss(y, nu):
             return bregman_divergence(generator, y, nu.expand(y.shape))
