@@ -31,6 +31,14 @@ def power_smoothness(L, p):
                       lambda g: (_norm(g) / L) ** (q - 1) * g / max(_norm(g), 1e-300))
 
 
+def separable_smoothness(L, p):
+    """Ψ(d) = Σ_i (L_i/p)|d_i|^p with a constant for each coordinate, L (P,): every coordinate takes a step of its own."""
+    require(np.all(np.asarray(L) > 0) and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
+    q = p / (p - 1)
+    return Smoothness(lambda d: (L / p * np.abs(d) ** p).sum(-1), lambda g: (L ** (1 - q) * np.abs(g) ** q / q).sum(-1),
+                      lambda g: np.sign(g) * (np.abs(g) / L) ** (q - 1))
+
+
 def quadratic_smoothness(H):
     """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
     inverse = np.linalg.inv(H)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.optimize import approx_fprime, minimize
 
-from clt_utils.dual_steps import ball_smoothness, descend, power_regression, power_smoothness, quadratic_smoothness
+from clt_utils.dual_steps import ball_smoothness, descend, power_regression, power_smoothness, quadratic_smoothness, separable_smoothness
 
 SOME = {"power 1.5": power_smoothness(0.7, 1.5), "power 3": power_smoothness(2.0, 3.0), "ball": ball_smoothness(1.5, 0.6),
-        "quadratic": quadratic_smoothness(np.array([[2.0, 0.5], [0.5, 1.0]]))}
+        "separable": separable_smoothness(np.array([0.5, 2.0]), 1.5), "quadratic": quadratic_smoothness(np.array([[2.0, 0.5], [0.5, 1.0]]))}
 
 
 @pytest.mark.parametrize("name", SOME)

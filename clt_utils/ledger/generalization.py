@@ -12,7 +12,7 @@ import torch
 from scipy import special, stats
 
 from ..bounds import fixed_predictor_tail, generalization_range, generalization_tail, max_loss, tv_gap_bound, tv_mean_bound
-from ..dual_steps import ball_smoothness, power_regression, power_smoothness, quadratic_smoothness
+from ..dual_steps import ball_smoothness, power_regression, power_smoothness, quadratic_smoothness, separable_smoothness
 from ..duality import BINARY, GINI, HUBER, SHANNON, SQUARED, ZOO, bregman_divergence, fenchel_young_loss, power, tsallis
 from ..entropy import conditional_entropy, entropy, information_loss, mutual_information, renyi_entropy, total_variation
 from ..finite import cross_entropies, draw, expected_tv, fit_table, largest_gap, merge
@@ -546,6 +546,7 @@ def psi_smooth_descent(rng):
     least_squares, _ = power_regression(a, y, 2.0)
     instances = {f"power {p}": power_regression(a, y, p) for p in (1.2, 1.5, 2.0)} | {
         "matrix": (least_squares, quadratic_smoothness(a.T @ a / m + 0.01 * np.eye(dim))),
+        "separable": (power_regression(np.diag(a[0]), y[:dim], 1.5)[0], separable_smoothness(2**0.5 * np.abs(a[0]) ** 1.5 / dim, 1.5)),
         "ball": (least_squares, ball_smoothness(np.square(a).sum(-1).mean(), 0.5))}
     for name, (objective, psi) in instances.items():
         value, gradient = objective(theta)
