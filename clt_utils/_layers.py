@@ -2,10 +2,12 @@
 
 Every tensor here carries the D directions first: a cotangent is (D, *shape of the node's output). A rule returns one entry for
 each input of its node: a cotangent for data, a ``Use`` for a parameter, None for what nobody asks for. Nodes without a rule are
-called as they are, under ``torch.func.vmap``; the table holds only what is worth doing better.
+called as they are, under ``torch.func.vmap``; the table at the end holds only what is worth doing better.
 """
 
+import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
+
+aten = torch.ops.aten
 
 
 class Use(NamedTuple):
@@ -27,11 +31,18 @@ class Use(NamedTuple):
     explicit: Callable[[], Tensor]
 
 
+class Part(NamedTuple):
+    """A cotangent that is zero but for a part: ``value`` (D, ...) belongs to ``place(g)``, a view of the whole (D, *shape)."""
+
+    value: Tensor
+    place: Callable[[Tensor], Tensor]
+
+
 class Site(NamedTuple):
-    """Where a node stands: which axis holds the samples, and which of its inputs are asked for.
+    """Where a node stands: which axis of its output holds the samples, and which of its inputs are asked for.
 
     Attributes:
-        outer: How many numbers of the node's output stand before the sample axis, in row-major order.
+        outer: How many numbers stand before the sample axis, in row-major order.
         samples: B, the length of that axis.
         wants: For each input None, "data", "alone" (a parameter used only here) or "shared" (used elsewhere too).
     """
@@ -51,116 +62,58 @@ class Site(NamedTuple):
 
 # --- contractions ------------------------------------------------------------------------------------------------------------
 
-def inner(x):
-    """(D, B, ...) -> (B, D, D): inner products over everything else."""
-    x = x.flatten(2).transpose(0, 1)
-    return torch.bmm(x, x.mT).double()
+def inner(x, y=None):
+    """(B, D, ...) -> (B, D, D): inner products over everything else."""
+    x = x.flatten(2)
+    return torch.bmm(x, (x if y is None else y.flatten(2)).mT).double()
 
 
 def formed(gradients):
     """Per-sample gradients (D, B, *shape) that are small enough to be formed at once."""
-    return Use(lambda: inner(gradients), lambda: gradients)
+    return Use(lambda: inner(gradients.transpose(0, 1)), lambda: gradients)
 
 
 def outer_products(delta, tokens, bias, shape):
     """Per-sample gradients Σ_t δ_t ⊗ a_t of a matrix that acts on every token.
 
     Args:
-        delta: Cotangents of the output, (D, B, T, o).
-        tokens: What the matrix acts on, (B, T, i).
+        delta: Cotangents of the output, (D, B, o, T).
+        tokens: What the matrix acts on, (B, i, T).
         bias: Whether its bias is contracted along: as if every token had one more entry, 1.
         shape: Shape of the parameter.
     """
-    D, B, T, o = delta.shape
-    i = tokens.shape[-1]
+    D, B, o, T = delta.shape
+    i = tokens.shape[1]
 
-    def explicit():
-        return torch.einsum("dbto,bti->dboi", delta, tokens).reshape(D, B, *shape)
+    def weight_form():
+        """Form the gradient of one layer, contract it, drop it."""
+        gradients = torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, o * i)
+        return inner(gradients) + (inner(delta.sum(-1).transpose(0, 1)) if bias else 0)
+
+    def ghost_form():
+        """(δ_t·δ_t')(a_t·a_t' + 1): form no gradient at all."""
+        return ghost(delta, torch.bmm(tokens.mT, tokens) + bias)
 
     def gram():
         if T == 1:
-            return inner(delta) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None]
-        if T * (T * i + D * T * o + D * D * o) < D * T * o * i + D * D * o * i:
-            return torch.stack([ghost(delta[:, b], tokens[b] @ tokens[b].mT + bias) for b in range(B)])
-        return torch.stack([weight(delta[:, b], tokens[b], bias) for b in range(B)])
+            return inner(delta.transpose(0, 1)) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None]
+        ghost_is_cheaper = T * (T * i + D * T * o + D * D * o) < D * T * o * i + D * D * o * i
+        return ghost_form() if ghost_is_cheaper else weight_form()
 
-    return Use(gram, explicit)
+    return Use(gram, lambda: torch.einsum("dbot,bit->dboi", delta, tokens).reshape(D, B, *shape))
 
 
 def ghost(delta, kernel):
-    """Σ_tt' kernel_tt' δ_t·δ'_t', no gradient formed; delta (D, T, o), kernel (T, T) -> (D, D)."""
-    kernel = kernel.expand(len(delta), -1, -1)
+    """Σ_tt' kernel_tt' δ_t·δ'_t'; delta (D, B, o, T), kernel (B, T, T) symmetric -> (B, D, D)."""
+    D, B, o, T = delta.shape
+    kernel = kernel.repeat(D, 1, 1)
     if delta.stride(-1) == 1:
-        spread = torch.bmm(kernel, delta)
-    else:
+        spread = torch.bmm(delta.reshape(D * B, o, T), kernel)
+    else:  # tokens stand before features
         delta = delta.mT
-        spread = torch.bmm(delta, kernel)
-    gram = (delta.flatten(1) @ spread.flatten(1).T).double()
-    return (gram + gram.T) / 2
-
-
-def weight(delta, tokens, bias):
-    """The same by forming the gradient, one sample at a time; delta (D, T, o), tokens (T, i) -> (D, D)."""
-    gradient = torch.bmm(delta.mT, tokens.expand(len(delta), -1, -1)).flatten(1)
-    gram = (gradient @ gradient.T).double()
-    if bias:
-        total = delta.sum(1)
-        gram += (total @ total.T).double()
-    return gram
-
-
-# --- rules: (node, g, site) -> one entry an input ----------------------------------------------------------------------------
-
-def addmm(node, g, site):
-    """A linear layer: bias + rows @ weightᵀ."""
-    b, x, w = site.wants
-    return _linear(g, node._saved_mat1, node._saved_mat2, site, b, x, w, node)
-
-
-def mm(node, g, site):
-    """A linear layer without bias (or whose bias is added by itself)."""
-    return _linear(g, node._saved_self, node._saved_mat2, site, None, *site.wants, node)[1:]
-
-
-def _linear(g, rows, weight_t, site, b, x, w, node):
-    out = [None, None, None]
-    if x == "data":
-        out[1] = g @ weight_t.mT
-    fold = w == b == "alone"
-    if w in ("alone", "shared"):
-        out[2] = outer_products(site.rows(g), site.rows(rows[None])[0], fold, (g.shape[-1], rows.shape[-1]))
-    if b in ("alone", "shared") and not fold:
-        out[0] = formed(site.rows(g).sum(2))
-    return out
-
-
-def convolution(node, g, site):
-    """Convolutions of any dimension, stride, padding, dilation and groups."""
-    x, w = node._saved_input, node._saved_weight
-    stride, padding, dilation = node._saved_stride, node._saved_padding, node._saved_dilation
-    groups = node._saved_groups
-    out = [None, None, None]
-    if site.wants[0] == "data":
-        out[0] = torch.ops.aten.convolution_backward(
-            g.flatten(0, 1), x.new_empty(1).expand(len(g) * len(x), *x.shape[1:]), w, None, stride, padding, dilation, False,
-            node._saved_output_padding, groups, [True, False, False])[0].unflatten(0, g.shape[:2])
-    fold = site.wants[1] == site.wants[2] == "alone"
-    if site.param(1):
-        patches = windows(x, w.shape[2:], stride, padding, dilation, g.shape[3:])
-        tokens = site.rows(patches.unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
-        delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
-        uses = [outer_products(_tokens(delta[:, :, :, j]), _tokens(tokens[:, :, j]), fold, (delta.shape[4], *w.shape[1:]))
-                for j in range(groups)]
-        out[1] = uses[0] if groups == 1 else Use(lambda: sum(use.gram() for use in uses),
-                                                 lambda: torch.cat([use.explicit() for use in uses], 2))
-    if site.param(2) and not fold:
-        out[2] = formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4)))
-    return out
-
-
-def _tokens(x):
-    """(..., m, features, S) -> (..., m·S, features); a view where there is one image a sample, m = 1."""
-    return x.squeeze(-3).mT if x.shape[-3] == 1 else x.mT.flatten(-3, -2)
+        spread = torch.bmm(kernel, delta.reshape(D * B, T, o))
+    gram = inner(delta.transpose(0, 1), spread.view(D, B, -1).transpose(0, 1))
+    return (gram + gram.mT) / 2
 
 
 def windows(x, kernel, stride, padding, dilation, positions):
@@ -172,73 +125,131 @@ def windows(x, kernel, stride, padding, dilation, positions):
     return view.reshape(len(x), -1, math.prod(positions))
 
 
-def layer_norm(node, g, site):
+# --- layers with parameters: (node, g, site) -> one entry an input -----------------------------------------------------------
+
+def addmm(node, g, site):
+    """A linear layer: bias + rows @ weightᵀ."""
+    b, x, w = site.wants
+    return _linear(node, g, site, node._saved_mat1, b, x, w)
+
+
+def mm(node, g, site):
+    """A linear layer without bias, or whose bias is added by itself."""
+    return _linear(node, g, site, node._saved_self, None, *site.wants)[1:]
+
+
+def _linear(node, g, site, rows, b, x, w):
+    out = [None, None, None]
+    if x == "data":
+        out[1] = g @ node._saved_mat2.mT
+    fold = w == b == "alone"
+    if w in ("alone", "shared"):
+        use = outer_products(site.rows(g).mT, site.rows(rows[None])[0].mT, fold, (g.shape[-1], rows.shape[-1]))
+        bare = node.next_functions[-1][0].name() == "torch::autograd::AccumulateGrad"  # x @ W rather than x @ Wᵀ
+        out[2] = Use(use.gram, lambda: use.explicit().mT) if bare else use
+    if b in ("alone", "shared") and not fold:
+        out[0] = formed(site.rows(g).sum(2))
+    return out
+
+
+def convolution(node, g, site):
+    """Convolutions of any dimension, stride, padding, dilation and groups."""
+    if node._saved_transposed:
+        return call(node, [g], site)
     x, w = node._saved_input, node._saved_weight
-    features = len(node._saved_normalized_shape)
-    normal = (x - node._saved_result1) * node._saved_result2
-    dims = tuple(range(-features, 0))
-    out = [_normalized(g if w is None else g * w, normal, node._saved_result2, dims) if site.wants[0] else None, None, None]
+    stride, padding, dilation, groups = node._saved_stride, node._saved_padding, node._saved_dilation, node._saved_groups
+    out = [None, None, None]
+    if site.wants[0] == "data":
+        out[0] = aten.convolution_backward(
+            g.flatten(0, 1), x.new_empty(1).expand(len(g) * len(x), *x.shape[1:]), w, None, stride, padding, dilation, False,
+            node._saved_output_padding, groups, [True, False, False])[0].unflatten(0, g.shape[:2])
+    fold = site.wants[1] == site.wants[2] == "alone"
     if site.param(1):
-        out[1] = formed(site.rows(g * normal, features).sum(2))
+        patches = windows(x, w.shape[2:], stride, padding, dilation, g.shape[3:])
+        tokens = site.rows(patches.unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
+        delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
+        uses = [outer_products(_along(delta[:, :, :, j]), _along(tokens[:, :, j]), fold, (delta.shape[4], *w.shape[1:]))
+                for j in range(groups)]
+        out[1] = uses[0] if groups == 1 else Use(lambda: sum(use.gram() for use in uses),
+                                                 lambda: torch.cat([use.explicit() for use in uses], 2))
+    if site.param(2) and not fold:
+        out[2] = formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4)))
+    return out
+
+
+def _along(x):
+    """(..., m, features, S) -> (..., features, m·S): the m images of a sample lie side by side."""
+    return x.squeeze(-3) if x.shape[-3] == 1 else x.movedim(-3, -2).flatten(-2)
+
+
+def layer_norm(node, g, site):
+    """Normalization over the last dimensions, then scale and shift."""
+    x, mean, rstd, w = node._saved_input, node._saved_result1, node._saved_result2, node._saved_weight
+    features = len(node._saved_normalized_shape)
+    out = [None, None, None]
+    if site.wants[0]:
+        out[0] = aten.native_layer_norm_backward(g, *_copies(len(g), x), node._saved_normalized_shape, *_copies(len(g), mean, rstd),
+                                                 w, w, [True, False, False])[0]
+    if site.param(1):
+        out[1] = formed(site.rows(g * ((x - mean) * rstd), features).sum(2))
     if site.param(2):
         out[2] = formed(site.rows(g, features).sum(2))
     return out
 
 
 def group_norm(node, g, site):
-    x, w, groups = node._saved_input, node._saved_weight, node._saved_group
-    mean, rstd = (s.reshape(len(x), groups, 1) for s in (node._saved_result1, node._saved_result2))
-    normal = (x.reshape(len(x), groups, -1) - mean) * rstd
+    """Normalization over groups of channels and all positions, then scale and shift of each channel."""
+    x, mean, rstd, w = node._saved_input, node._saved_result1, node._saved_result2, node._saved_weight
+    N, C, groups = len(x), x.shape[1], node._saved_group
     out = [None, None, None]
     if site.wants[0]:
-        scaled = g if w is None else g * w.reshape(-1, *[1] * (x.dim() - 2))
-        out[0] = _normalized(scaled.reshape(len(g), *normal.shape), normal, rstd, (-1,)).reshape(g.shape)
+        x_, mean_, rstd_ = (t.flatten(0, 1) for t in _copies(len(g), x, mean, rstd))
+        out[0] = aten.native_group_norm_backward(g.flatten(0, 1).contiguous(), x_, mean_, rstd_, w, len(g) * N, C, x[0, 0].numel(),
+                                                 groups, [True, False, False])[0].view(g.shape)
     if site.param(1):
-        out[1] = formed(site.rows(g * normal.reshape(x.shape), x.dim() - 1).sum(2).flatten(3).sum(-1))
+        normal = (x.reshape(N, groups, -1) - mean[..., None]) * rstd[..., None]
+        out[1] = formed(site.rows(torch.linalg.vecdot(g.flatten(3), normal.view(N, C, -1))).sum(2))
     if site.param(2):
-        out[2] = formed(site.rows(g, x.dim() - 1).sum(2).flatten(3).sum(-1))
+        out[2] = formed(site.rows(g.flatten(3).sum(-1)).sum(2))
     return out
 
 
-def _normalized(g, normal, rstd, dims):
-    """Back through x ↦ (x − mean) / deviation over ``dims``."""
-    return rstd * (g - g.mean(dims, keepdim=True) - normal * (g * normal).mean(dims, keepdim=True))
+def _copies(times, *tensors):
+    return [t.expand(times, *t.shape).contiguous() for t in tensors]
 
 
 def batch_norm(node, g, site):
     """BatchNorm in evaluation mode scales and shifts; in training mode it mixes samples, which the dye finds."""
     if node._saved_training:
-        return call(node, [g, None, None], site)
+        return call(node, [g] + [None] * (len(node._input_metadata) - 1), site)
     x, w = node._saved_input, node._saved_weight
     shape = (-1, *[1] * (x.dim() - 2))
     rstd = torch.rsqrt(node._saved_running_var + node._saved_eps).reshape(shape)
     out = [g * (rstd if w is None else rstd * w.reshape(shape)) if site.wants[0] else None, None, None]
     if site.param(1):
         normal = (x - node._saved_running_mean.reshape(shape)) * rstd
-        out[1] = formed(site.rows(g * normal, x.dim() - 1).sum(2).flatten(3).sum(-1))
+        out[1] = formed(site.rows((g * normal).flatten(3).sum(-1)).sum(2))
     if site.param(2):
-        out[2] = formed(site.rows(g, x.dim() - 1).sum(2).flatten(3).sum(-1))
+        out[2] = formed(site.rows(g.flatten(3).sum(-1)).sum(2))
     return out
 
 
 def embedding(node, g, site):
     """A linear layer on one-hot rows: tokens meet where they are the same word."""
-    words = node._saved_indices
     vocabulary, width = node.next_functions[0][0]._input_metadata[0].shape
     delta = site.rows(g)
-    tokens = site.rows(words.reshape(1, -1, 1))[0][..., 0]  # (B, T)
+    words = site.rows(node._saved_indices.reshape(1, -1, 1))[0, ..., 0]  # (B, T)
     if node._saved_padding_idx < vocabulary:
-        delta = delta * (tokens != node._saved_padding_idx)[..., None]
-
-    def gram():
-        return torch.stack([ghost(delta[:, b], (t[:, None] == t).to(delta)) for b, t in enumerate(tokens)])
+        delta = delta * (words != node._saved_padding_idx)[..., None]
 
     def explicit():
         full = delta.new_zeros(*delta.shape[:2], vocabulary, width)
-        return full.scatter_add_(2, tokens[None, ..., None].expand_as(delta), delta)
+        return full.scatter_add_(2, words[None, ..., None].expand_as(delta), delta)
 
-    return [Use(gram, explicit)]
+    return [Use(lambda: ghost(delta.mT, (words[:, None] == words[..., None]).to(delta)), explicit)]
 
+
+# --- nodes without parameters that are better not called D times, or not copied -----------------------------------------------
 
 def expand(node, g, site):
     """Left as it is: whoever receives it sums over the copies, a parameter within each sample only."""
@@ -247,13 +258,84 @@ def expand(node, g, site):
 
 def repeat(node, g, site):
     """The same where single entries are repeated."""
-    if all(size == 1 or times == 1 for size, times in zip(reversed(node._saved_self_sym_sizes), reversed(node._saved_repeats))):
-        return [g]
-    return call(node, [g], site)
+    times = node._saved_repeats
+    size = (1,) * (len(times) - len(node._saved_self_sym_sizes)) + tuple(node._saved_self_sym_sizes)
+    return [g] if all(s == 1 or t == 1 for s, t in zip(size, times)) else call(node, [g], site)
 
 
-def relu(node, g, site):
-    return [g * (node._saved_result > 0)]
+def reshape(node, g, site):
+    child, slot = node.next_functions[0]
+    return [g.reshape(len(g), *child._input_metadata[slot].shape)]
+
+
+def transpose(node, g, site):
+    ndim = g.dim() - 1
+    return [g.transpose(_axis(node._saved_dim0, ndim) + 1, _axis(node._saved_dim1, ndim) + 1)]
+
+
+def permute(node, g, site):
+    order = [_axis(d, g.dim() - 1) for d in node._saved_dims]
+    return [g.permute(0, *(order.index(d) + 1 for d in range(len(order))))]
+
+
+def select(node, g, site):
+    ndim = len(node._saved_self_sym_sizes)
+    dim, index = _axis(node._saved_dim, ndim) + 1, _axis(node._saved_index, node._saved_self_sym_sizes[_axis(node._saved_dim, ndim)])
+    return [Part(g, lambda whole: whole.select(dim, index))]
+
+
+def _axis(d, n):
+    """Autograd stores axes and indices as unsigned 64-bit numbers: −1 comes as 2⁶⁴ − 1."""
+    d = d - 2**64 if d >= 2**63 else d
+    return d + n if d < 0 else d
+
+
+def add(node, g, site):
+    alpha = getattr(node, "_saved_alpha", 1)
+    return [g, g if alpha == 1 else g * alpha][:len(site.wants)]
+
+
+def multiply(node, g, site):
+    out = [None, None]
+    if site.wants[0]:
+        out[0] = g * node._saved_other
+    if len(site.wants) > 1 and site.wants[1]:
+        out[1] = g * node._saved_self
+    return out[:len(site.wants)]
+
+
+def bmm(node, g, site):
+    x, y = site.wants
+    return [_bmm(g, node._saved_mat2.mT) if x else None,
+            _bmm(g.mT, node._saved_self).mT if y else None]
+
+
+def _bmm(g, matrix):
+    """(D, n, a, b) times (n, b, c) without copying the matrices D times."""
+    out = g.new_empty(*g.shape[:3], matrix.shape[-1])
+    for x, y in zip(g, out):
+        torch.bmm(x, matrix, out=y)
+    return out
+
+
+def softmax(node, g, site):
+    y, dim = node._saved_result, _axis(node._saved_dim, g.dim() - 1) + 1
+    g = g * y
+    return [g.addcmul_(g.sum(dim, keepdim=True), y, value=-1)]
+
+
+def elementwise(node, g, site):
+    """One number in, one number out: ask the node for its derivative once, for all directions."""
+    return [g * node(g.new_ones(()).expand(g.shape[1:]))]
+
+
+def max_pool(node, g, site):
+    """Each cotangent goes to the position that won."""
+    shape, winners = node._saved_self.shape, node._saved_result1
+    planes = g.dim() - 2 - len(node._saved_kernel_size)
+    flat = g.new_zeros(len(g), *shape[:planes + 1], math.prod(shape[planes + 1:]))
+    return [flat.scatter_add_(-1, winners.flatten(planes + 1).expand(len(g), *[-1] * (planes + 2)), g.flatten(planes + 2))
+            .reshape(len(g), *shape)]
 
 
 def call(node, gs, site):
@@ -271,7 +353,8 @@ def call(node, gs, site):
 
     present = [gs[i] for i in given]
     try:
-        results = vmap(one)(*present)
+        with quietly():
+            results = vmap(one)(*present)
     except RuntimeError:
         results = [torch.stack(r) for r in zip(*(one(*g) for g in zip(*present)))]
     out = [None] * len(site.wants)
@@ -279,6 +362,18 @@ def call(node, gs, site):
         out[i] = result
     return out
 
+
+@contextlib.contextmanager
+def quietly():
+    """Without torch's advice that some node is called D times, which is what we ask for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
+
+
+LAYERS = {"AddmmBackward0": 1, "MmBackward0": 0, "ConvolutionBackward0": 0, "NativeLayerNormBackward0": 0,
+          "NativeGroupNormBackward0": 0, "NativeBatchNormBackward0": 0, "CudnnBatchNormBackward0": 0, "EmbeddingBackward0": None}
+"""Nodes whose inputs are data at this place and parameters elsewhere; where it is otherwise, their rule does not apply."""
 
 RULES = {
     "AddmmBackward0": addmm,
@@ -291,5 +386,18 @@ RULES = {
     "EmbeddingBackward0": embedding,
     "ExpandBackward0": expand,
     "RepeatBackward0": repeat,
-    "ReluBackward0": relu,
+    "TransposeBackward0": transpose,
+    "PermuteBackward0": permute,
+    "SelectBackward0": select,
+    "CloneBackward0": expand,
+    "AddBackward0": add,
+    "MulBackward0": multiply,
+    "MulBackward1": multiply,
+    "BmmBackward0": bmm,
+    "SoftmaxBackward0": softmax,
+    "SafeSoftmaxBackward0": softmax,
+    "MaxPool2DWithIndicesBackward0": max_pool,
+    **{f"{name}Backward{i}": reshape for name in ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze") for i in range(3)},
+    **{f"{name}Backward0": elementwise for name in ("Relu", "Gelu", "Silu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "Softplus",
+                                                    "Mish", "Hardtanh", "Exp", "Sin", "Cos")},
 }
