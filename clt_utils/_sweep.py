@@ -78,12 +78,13 @@ def _block(model, plans, x, part, directions, dtype):
             plan = plan_for(order, params, samples, outputs)
         values = outputs.detach()
         K = outputs.shape[1]
+        first = None if known else by_itself(model, x, dtype, values)
         g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
         gram = walk(order, plan, params, samples, g)
     if plan.general:
         gram += general(model, x, dtype, plan.general, g)
     if not known:
-        plan, gram = verified(model, plan, x, dtype, values, g, gram)
+        plan, gram = verified(model, plan, x, dtype, first, g, gram)
         if plan.settled:
             plans[form] = plan
     return values, gram, plan.width
@@ -134,17 +135,23 @@ def general(model, inputs, dtype, names, g):
     return torch.stack(grams)
 
 
-def verified(model, plan, x, dtype, outputs, g, gram):
-    """Compare the first sample with itself alone and with one plain backward pass; refuse what mixes samples."""
-    eps = torch.finfo(outputs.dtype).eps
+def by_itself(model, x, dtype, outputs):
+    """The first sample alone, through the model; refuse a model whose output then differs."""
     try:
         alone, params = forward(model, x[:1], dtype)
-        close = (alone.detach() - outputs[:1]).abs().max() <= 1e3 * eps * outputs.abs().max()
+        close = (alone.detach() - outputs[:1]).abs().max() <= 1e3 * torch.finfo(outputs.dtype).eps * outputs.abs().max()
     except (ValueError, RuntimeError):  # batch normalization refuses a single sample
         close = False
     require(close, "a model whose output for a sample changes with the rest of the batch, or from one pass to the next",
             "samples that do not interact", "J_x is not defined otherwise: use `model.eval()`, layer or group norm rather than "
             "batch norm, attention within a sample, and no dropout.")
+    return alone, params
+
+
+def verified(model, plan, x, dtype, first, g, gram):
+    """Compare the first sample with one plain backward pass by autograd; where they differ, go on without rules."""
+    alone, params = first
+    eps = torch.finfo(g.dtype).eps
     v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
     gradients = torch.autograd.grad(alone, [p for p in leaves(alone.grad_fn) if id(p) in params], (v @ g[:, 0])[None])
     expected = sum(gradient.double().square().sum() for gradient in gradients)
