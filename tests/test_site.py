@@ -64,7 +64,7 @@ def test_pictures_are_told_in_words(page):
         assert alt and "_images/" not in alt, f"{page}: no alternative text for {str(picture)[:120]}"
     for drawing in main.find_all("svg"):
         hidden = drawing.find_parent(attrs={"aria-hidden": "true"}) or drawing.get("aria-hidden") == "true"
-        assert hidden or drawing.get("aria-label") or drawing.find("title"), f"{page}: a drawing without words: {str(drawing)[:120]}"
+        assert hidden or drawing.get("aria-label") or drawing.find("title"), f"{page}: no words for {str(drawing)[:120]}"
 
 
 @pytest.mark.site
@@ -117,7 +117,8 @@ THEOREM = "```{prf:theorem}\n:label: one-below-two\n$1 < 2$.\n```\n"
 @pytest.fixture
 def small_book(tmp_path):
     """A book of one chapter with the real configuration and extension -> build(prose, code) -> the finished process."""
-    for name in ("_config.yml", "book/_ext", "book/_static", "book/references.bib", "clt_utils/_checks.py", "clt_utils/ledger/core.py"):
+    for name in ("_config.yml", "book/_ext", "book/_static", "book/references.bib", "clt_utils/_checks.py",
+                 "clt_utils/ledger/core.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
@@ -130,8 +131,8 @@ def small_book(tmp_path):
     def build(prose=THEOREM, code="import clt_utils\nprint('The answer is', clt_utils.ANSWER)"):
         cells = [nbformat.v4.new_markdown_cell(f"# A chapter\n\n{prose}", id="prose"), nbformat.v4.new_code_cell(code, id="code")]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "book" / "chapter.ipynb")
-        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--path-output", ".", "--config", "_config.yml",
-                   "--toc", str(tmp_path / "_toc.yml"), "-W", "-n", "--keep-going"]
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--path-output", ".",
+                   "--config", "_config.yml", "--toc", str(tmp_path / "_toc.yml"), "-W", "-n", "--keep-going"]
         return subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -163,7 +164,8 @@ def test_build_is_red(prose, code, complaint, small_book):
 
 
 def test_buttons_appear_with_the_address_of_the_book(small_book):
-    elsewhere = ("mybinder.org", "colab.research.google.com", "example/book/issues/new", "example/book/edit/main/book/chapter.ipynb")
+    elsewhere = ("mybinder.org", "colab.research.google.com", "example/book/issues/new",
+                 "example/book/edit/main/book/chapter.ipynb")
     config = small_book.root / "_config.yml"
     assert 'url: ""' in config.read_text()
     config.write_text(config.read_text().replace('url: ""', "url: https://github.com/example/book"))

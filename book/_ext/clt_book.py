@@ -52,7 +52,8 @@ def configure(app, config):
     config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
     # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.
-    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}")
+    state = f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}"
+    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / state)
     options = config.html_theme_options
     if options.get("repository_url"):
         options |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
