@@ -1,7 +1,7 @@
 # The four commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean browser
+.PHONY: site test lab clean browser bench
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -27,6 +27,10 @@ lab: $(STAMP)
 
 clean:
 	@rm -rf _build
+
+# Some minutes, on a quiet machine; `make bench QUICK=--quick` for a glance that writes nothing.
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/structure.py $(QUICK)
 
 # Done again only when what is asked for has changed.
 $(STAMP): requirements.txt pyproject.toml

@@ -160,9 +160,8 @@ def convolution(node, g, site):
     stride, padding, dilation, groups = node._saved_stride, node._saved_padding, node._saved_dilation, node._saved_groups
     out = [None, None, None]
     if site.wants[0] == "data":
-        out[0] = aten.convolution_backward(
-            g.flatten(0, 1), x.new_empty(1).expand(len(g) * len(x), *x.shape[1:]), w, None, stride, padding, dilation, False,
-            node._saved_output_padding, groups, [True, False, False])[0].unflatten(0, g.shape[:2])
+        out[0] = _back_through_convolution(g.flatten(0, 1), x, w, stride, padding, dilation, groups,
+                                           node._saved_output_padding).unflatten(0, g.shape[:2])
     fold = site.wants[1] == site.wants[2] == "alone"
     if site.param(1):
         patches = windows(x, w.shape[2:], stride, padding, dilation, g.shape[3:])
@@ -175,6 +174,17 @@ def convolution(node, g, site):
     if site.param(2) and not fold:
         out[2] = formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4)))
     return out
+
+
+def _back_through_convolution(g, x, w, stride, padding, dilation, groups, output_padding):
+    """(N, o, *positions) -> (N, i, *size). On a CPU, large maps go faster forward, through the turned kernel."""
+    turned = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], padding)]
+    if g.device.type == "cpu" and groups == 1 and set(stride) == {1} and min(turned) >= 0 and g[0, 0].numel() >= 256:
+        return aten.convolution(g, w.flip(list(range(2, w.dim()))).transpose(0, 1), None, stride, turned, dilation, False,
+                                output_padding, 1)
+    shape = x.new_empty(1).expand(len(g), *x.shape[1:])
+    return aten.convolution_backward(g, shape, w, None, stride, padding, dilation, False, output_padding, groups,
+                                     [True, False, False])[0]
 
 
 def _along(x):

@@ -7,6 +7,7 @@ Which axis of a cotangent holds the samples? We find out by *dyeing*: give sampl
 and its coloured twin c·u through a node, and see where the colours come out. They tell the axis, and whether samples mix.
 """
 
+import contextlib
 import math
 import warnings
 import weakref
@@ -45,7 +46,8 @@ def sweep(model, inputs, directions=None, dtype=None, chunk=None):
     while start < len(inputs):
         part = slice(start, start + size)
         try:
-            outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype)
+            with full_precision():
+                outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype)
         except RuntimeError as error:
             if size == 1 or not _out_of_memory(error):
                 raise
@@ -60,6 +62,18 @@ def sweep(model, inputs, directions=None, dtype=None, chunk=None):
 
 
 _plans = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {shape of a sample: samples a block})
+
+
+@contextlib.contextmanager
+def full_precision():
+    """float32 means float32: no TF32 or bfloat16 inside products."""
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _out_of_memory(error):

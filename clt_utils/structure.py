@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._checks import require, require_finite
-from ._sweep import forward, leaves, sweep
+from ._sweep import forward, full_precision, leaves, sweep
 from .duality import SHANNON, as_mean, fenchel_young_loss
 
 
@@ -53,6 +55,57 @@ def extreme_eigenvalues(A, on_simplex=False):
         A = Q.mT @ A @ Q
     lam = torch.linalg.eigvalsh(A)
     return lam[..., 0], lam[..., -1]
+
+
+def matrix_free_eigenvalues(model, inputs, *, tolerance=1e-6, dtype=None):
+    """The extreme eigenvalues of A_x where K is too large for A_x: Lanczos' method on v ↦ J_x (J_xᵀ v), one sample at a time.
+
+    Args:
+        model, inputs, dtype: As in ``structure_matrix``.
+        tolerance: Stop when both residuals fall below this share of λ_max; after K steps at the latest, where it is exact.
+
+    Returns:
+        (λ_min, λ_max, error), (B,) each, float64. Within ``error``, the larger of the two residuals ‖A v − λ v‖, of each value
+        lies an eigenvalue of A_x.
+
+    Raises:
+        ValueError: As ``structure_matrix``.
+    """
+    _check(model, inputs)
+    dtype = dtype or _dtype(model)
+    params = {name: p.detach().to(dtype) for name, p in model.named_parameters() if p.requires_grad}
+    rest = {name: t.detach().to(dtype) if t.is_floating_point() else t
+            for name, t in [*model.named_parameters(), *model.named_buffers()] if name not in params}
+    found = []
+    for x in inputs.to(dtype) if inputs.is_floating_point() else inputs:
+        def output(p):
+            return functional_call(model, p | rest, (x[None],))[0]
+
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
+            f, pull = vjp(output, params)
+            require_finite("outputs", f)
+            found.append(_lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), f.device, tolerance))
+    return tuple(torch.tensor(values, dtype=torch.float64) for values in zip(*found))
+
+
+def _lanczos(matvec, K, device, tolerance):
+    """(smallest, largest, error) of a symmetric (K, K) map, each new vector made orthogonal to all before, twice."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(1, K, generator=generator, dtype=torch.float64).to(device)
+    basis /= basis.norm()
+    diagonal, beside = [], []
+    while True:
+        w = matvec(basis[-1])
+        diagonal.append(float(w @ basis[-1]))
+        for _ in range(2):
+            w = w - basis.T @ (basis @ w)
+        beside.append(float(w.norm()))
+        theta, vectors = torch.linalg.eigh(torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+                                           + sum(torch.diag(torch.tensor(beside[:-1], dtype=torch.float64), d) for d in (-1, 1)))
+        error = beside[-1] * float(vectors[-1, [0, -1]].abs().max())
+        if error <= tolerance * float(theta[-1]) or len(basis) == K:
+            return float(theta[0]), float(theta[-1]), error
+        basis = torch.cat([basis, (w / beside[-1])[None]])
 
 
 def gradient_energy(model, inputs, targets, generator=SHANNON):

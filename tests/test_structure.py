@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from clt_utils import _sweep
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.structure import extreme_eigenvalues, gradient_correlation, gradient_energy, probe, structure_matrix
+from clt_utils.structure import extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe, structure_matrix
 
 
 def truth(model, inputs):
@@ -317,3 +317,25 @@ def test_small_eigenvalues_survive_float32(name):
     exact = extreme_eigenvalues(structure_matrix(model, inputs, dtype=torch.float64))
     assert (exact[1] / exact[0]).median() > 1e4
     assert ((rough[0] - exact[0]) / exact[0]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("name, K", [("lenet", 10), ("lenet", 150), ("vit", 12)])
+def test_matrix_free_eigenvalues_are_as_exact_as_they_say(name, K):
+    torch.manual_seed(0)
+    model = build(name, K, 1, 12, **({"depth": 1, "width": 64} if name == "vit" else {})).double()
+    inputs = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    low, high, error = matrix_free_eigenvalues(model, inputs)
+    lam = torch.linalg.eigvalsh(structure_matrix(model, inputs))
+    assert (error <= 1e-6 * high).all()
+    assert ((low - lam[:, 0]).abs() <= error + 1e-9 * high).all()
+    assert ((high - lam[:, -1]).abs() <= error + 1e-9 * high).all()
+
+
+def test_matrix_free_eigenvalues_of_a_thousand_outputs():
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1000)).double(), torch.randn(1, 20, dtype=torch.float64)
+    low, high, error = matrix_free_eigenvalues(model, inputs)
+    floor = 1 + model[:2](inputs).square().sum()  # K exceeds the features: the head's floor is the smallest eigenvalue
+    assert abs(low - floor) <= error + 1e-9 * high and error <= 1e-6 * high
+    lam = torch.linalg.eigvalsh(structure_matrix(model, inputs))[0]
+    assert abs(high - lam[-1]) <= error + 1e-9 * high
