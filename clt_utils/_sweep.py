@@ -24,7 +24,7 @@ from ._layers import LAYERS, RULES, Part, Site, Use, call, formed, quietly
 LEAF, TRANSPOSED = "torch::autograd::AccumulateGrad", ("TBackward0", "PermuteBackward0", "TransposeBackward0")
 
 
-BLOCK = 1_500_000
+BLOCK = 3000000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
 
@@ -41,27 +41,30 @@ def sweep(model, inputs, directions=None, dtype=None, chunk=None):
     Yields:
         For each block the outputs (b, K) and the Gram matrices V J_x J_xᵀ Vᵀ (b, D, D) in float64, V the directions.
     """
-    plans, widest = _plans.setdefault(model, ({}, {}))
-    size, start = chunk or widest.get(inputs.shape[1:], 2), 0
+    plans, sizes = _plans.setdefault(model, ({}, {}))
+    kind = inputs.shape[1:], directions is None, dtype
+    size, start = chunk or sizes.get(kind, 2), 0
     while start < len(inputs):
-        part = slice(start, start + size)
+        left = len(inputs) - start
+        part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
         try:
             with full_precision():
                 outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype)
         except RuntimeError as error:
+            size = min(size, left)
             if size == 1 or not _out_of_memory(error):
                 raise
             size //= 2
             warnings.warn(f"Out of memory; going on with {size} sample{'s' * (size > 1)} at a time.", stacklevel=3)
             chunk = size
             continue
-        start += size
+        start += len(outputs)
         if chunk is None:
-            size = widest[inputs.shape[1:]] = max(1, BLOCK // (gram.shape[-1] * width))
+            size = sizes[kind] = max(1, BLOCK // (gram.shape[-1] * width))
         yield outputs, gram
 
 
-_plans = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {shape of a sample: samples a block})
+_plans = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of sweep: samples a block})
 
 
 @contextlib.contextmanager
@@ -370,7 +373,7 @@ def plan_for(order, params, samples, example):
         want = tuple(w if w != "shared" else None if name in general else "alone" if uses[name] == 1 else "shared"
                      for w, name in zip(want, names))
         sites.append((next((outers[node, s] for s in range(len(node._input_metadata)) if (node, s) in outers), 1), want))
-    width = max(math.prod(meta.shape) for node in order for meta in node._input_metadata) // samples
+    width = max(math.prod(node._input_metadata[slot].shape) for node, slot in outers) // samples
     return Plan(sites, axes, general, width, settled)
 
 
