@@ -10,6 +10,7 @@ import argparse
 import copy
 import datetime
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -94,7 +95,8 @@ def per_parameter(model, x):
     return torch.stack(grams)
 
 
-METHODS = {f.__name__: f for f in (ours, train_step, data_sweeps, full_backwards, vmap_jacrev, one_by_one, batched_grads, per_parameter)}
+METHODS = {f.__name__: f for f in (ours, train_step, data_sweeps, full_backwards, vmap_jacrev, one_by_one, batched_grads,
+                                   per_parameter)}
 PEERS = ("vmap_jacrev", "one_by_one", "batched_grads")
 
 
@@ -124,12 +126,12 @@ def measure(name, channels, size, K, batch, repeats):
             times[method].append(1e3 * (time.perf_counter() - start))
     median = {m: statistics.median(t) for m, t in times.items()}
     peer = min((m for m in PEERS if m in median), key=median.get)
+    ratios = {f"ours / {m}": median["ours"] / median[m] for m in ("train_step", "data_sweeps", "full_backwards")}
+    ratios |= {f"{m} / ours": median[m] / median["ours"] for m in (peer, "per_parameter") if m in median}
     return {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()), "repeats": repeats,
             "median_ms": {m: round(t, 3) for m, t in median.items()}, "min_ms": {m: round(min(t), 3) for m, t in times.items()},
             "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "best_peer": peer,
-            "ratios": {"best_peer / ours": round(median[peer] / median["ours"], 2),
-                       **{f"ours / {m}": round(median["ours"] / median[m], 2) for m in ("train_step", "data_sweeps", "full_backwards")},
-                       **({"per_parameter / ours": round(median["per_parameter"] / median["ours"], 1)} if "per_parameter" in median else {})}}
+            "ratios": {what: round(ratio, 2) for what, ratio in ratios.items()}}
 
 
 MEMORY = """
@@ -166,11 +168,11 @@ def main():
             if not options.quick:
                 row["peak_mb"] = {m: peak_megabytes(name, channels, size, K, batch, m) for m in ("ours", row["best_peer"])}
             rows.append(row)
-            print(f"{name} K={K} B={batch}: " + ", ".join(f"{m} {t:.1f}" for m, t in row["median_ms"].items()) + " ms", row["ratios"],
-                  row.get("peak_mb", ""), flush=True)
+            times = ", ".join(f"{m} {t:.1f}" for m, t in row["median_ms"].items())
+            print(f"{name} K={K} B={batch}: {times} ms", row["ratios"], row.get("peak_mb", ""), flush=True)
     if not options.quick:
-        provenance = {"torch": torch.__version__, "python": platform.python_version(), "processor": platform.processor() or platform.machine(),
-                      "threads": options.threads, "date": datetime.date.today().isoformat(), "unit": "ms, medians of interleaved repeats"}
+        provenance = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
+                      "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat()}
         RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows}, indent=1) + "\n")
         print(f"written to {RESULT}")
 

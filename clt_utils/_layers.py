@@ -198,8 +198,8 @@ def layer_norm(node, g, site):
     features = len(node._saved_normalized_shape)
     out = [None, None, None]
     if site.wants[0]:
-        out[0] = aten.native_layer_norm_backward(g, *_copies(len(g), x), node._saved_normalized_shape, *_copies(len(g), mean, rstd),
-                                                 w, w, [True, False, False])[0]
+        x_, mean_, rstd_ = _copies(len(g), x, mean, rstd)
+        out[0] = aten.native_layer_norm_backward(g, x_, node._saved_normalized_shape, mean_, rstd_, w, w, [True, False, False])[0]
     if site.param(1):
         out[1] = formed(site.rows(g * ((x - mean) * rstd), features).sum(2))
     if site.param(2):
@@ -214,7 +214,7 @@ def group_norm(node, g, site):
     out = [None, None, None]
     if site.wants[0]:
         x_, mean_, rstd_ = (t.flatten(0, 1) for t in _copies(len(g), x, mean, rstd))
-        out[0] = aten.native_group_norm_backward(g.flatten(0, 1).contiguous(), x_, mean_, rstd_, w, len(g) * N, C, x[0, 0].numel(),
+        out[0] = aten.native_group_norm_backward(g.flatten(0, 1).contiguous(), x_, mean_, rstd_, w, len(x_), C, x[0, 0].numel(),
                                                  groups, [True, False, False])[0].view(g.shape)
     if site.param(1):
         normal = (x.reshape(N, groups, -1) - mean[..., None]) * rstd[..., None]
@@ -289,9 +289,10 @@ def permute(node, g, site):
 
 
 def select(node, g, site):
-    ndim = len(node._saved_self_sym_sizes)
-    dim, index = _axis(node._saved_dim, ndim) + 1, _axis(node._saved_index, node._saved_self_sym_sizes[_axis(node._saved_dim, ndim)])
-    return [Part(g, lambda whole: whole.select(dim, index))]
+    sizes = node._saved_self_sym_sizes
+    dim = _axis(node._saved_dim, len(sizes))
+    index = _axis(node._saved_index, sizes[dim])
+    return [Part(g, lambda whole: whole.select(dim + 1, index))]
 
 
 def _axis(d, n):
@@ -407,7 +408,8 @@ RULES = {
     "SoftmaxBackward0": softmax,
     "SafeSoftmaxBackward0": softmax,
     "MaxPool2DWithIndicesBackward0": max_pool,
-    **{f"{name}Backward{i}": reshape for name in ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze") for i in range(3)},
+    **dict.fromkeys(("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0", "SqueezeBackward0",
+                     "SqueezeBackward1", "SqueezeBackward2"), reshape),
     **{f"{name}Backward0": elementwise for name in ("Relu", "Gelu", "Silu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "Softplus",
                                                     "Mish", "Hardtanh", "Exp", "Sin", "Cos")},
 }

@@ -84,7 +84,8 @@ def matrix_free_eigenvalues(model, inputs, *, tolerance=1e-6, dtype=None):
         with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
             f, pull = vjp(output, params)
             require_finite("outputs", f)
-            found.append(_lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), f.device, tolerance))
+            times_A = lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double()  # noqa: E731
+            found.append(_lanczos(times_A, len(f), f.device, tolerance))
     return tuple(torch.tensor(values, dtype=torch.float64) for values in zip(*found))
 
 

@@ -12,10 +12,11 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 from torch.utils.checkpoint import checkpoint
 
-from clt_utils import _sweep
+from clt_utils import _graph, _sweep
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.structure import extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe, structure_matrix
+from clt_utils.structure import (extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe,
+                                 structure_matrix)
 
 
 def truth(model, inputs):
@@ -101,10 +102,13 @@ KINDS = {
                                        nn.LayerNorm(16, elementwise_affine=False)), (1, 6, 6)),
     "instance norm": (lambda: sequential(nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4, affine=True), nn.Tanh()), (1, 6, 6)),
     "rms norm": (lambda: sequential(nn.Linear(5, 6), nn.RMSNorm(6), nn.Tanh()), (4, 5)),
-    "batch norm in eval mode": (lambda: sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval(), (1, 6, 6)),
+    "batch norm in eval mode": (lambda: sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2,
+                                                   1)).eval(), (1, 6, 6)),
     "prelu": (lambda: sequential(nn.Linear(5, 6), nn.PReLU(6), nn.Linear(6, 4), nn.PReLU()), (5,)),
-    "self-attention": (lambda: Net(attention, norm=nn.LayerNorm(8), attend=nn.MultiheadAttention(8, 2, batch_first=True), head=nn.Linear(8, 3)), (5, 8)),
-    "cross-attention": (lambda: Net(cross_attention, attend=nn.MultiheadAttention(8, 2, kdim=8, vdim=8, batch_first=True), head=nn.Linear(16, 3)), (5, 8)),
+    "self-attention": (lambda: Net(attention, norm=nn.LayerNorm(8), attend=nn.MultiheadAttention(8, 2, batch_first=True),
+                                   head=nn.Linear(8, 3)), (5, 8)),
+    "cross-attention": (lambda: Net(cross_attention, attend=nn.MultiheadAttention(8, 2, kdim=8, vdim=8, batch_first=True),
+                                    head=nn.Linear(16, 3)), (5, 8)),
     "attention with bias_k": (lambda: Net(attention, norm=nn.LayerNorm(8), head=nn.Linear(8, 3),
                                           attend=nn.MultiheadAttention(8, 2, add_bias_kv=True, batch_first=True)), (5, 8)),
     "encoder layer": (lambda: sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).eval(), (5, 8)),
@@ -121,9 +125,12 @@ KINDS = {
     "conv called twice": (lambda: Net(lambda net, x: net.head(net.conv(torch.relu(net.conv(x))).flatten(1)),
                                       conv=nn.Conv2d(2, 2, 3, padding=1), head=nn.Linear(32, 3)), (2, 4, 4)),
     "tied, one transposed": (lambda: Net(lambda net, x: torch.tanh(x @ net.w.T) @ net.w, w=parameter(4, 3)), (3,)),
-    "masked weight": (lambda: Net(lambda net, x: net.head(torch.tanh(F.linear(x, net.w * (net.w > 0)))), w=parameter(4, 5), head=nn.Linear(4, 3)), (5,)),
-    "weight norm": (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 3)), (5,)),
-    "in-place": (lambda: sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 3, 1), nn.SiLU(inplace=True)), (1, 5, 5)),
+    "masked weight": (lambda: Net(lambda net, x: net.head(torch.tanh(F.linear(x, net.w * (net.w > 0)))), w=parameter(4, 5),
+                                  head=nn.Linear(4, 3)), (5,)),
+    "weight norm": (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4,
+        3)), (5,)),
+    "in-place": (lambda: sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 3, 1), nn.SiLU(inplace=True)),
+                                    (1, 5, 5)),
     "dropout in eval mode": (lambda: sequential(nn.Linear(5, 6), nn.Dropout(0.5), nn.ReLU()).eval(), (5,)),
     "one parameter": (lambda: Net(lambda net, x: net.w * x, w=parameter(1)), (4,)),
     "one output": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)), (5,)),
@@ -158,7 +165,8 @@ def test_embeddings_tied_to_the_head(samples):
     agree(plain.double(), words)
 
 
-@pytest.mark.parametrize("name, options", [("lenet", {}), ("model-a", {}), ("model-b", {"depth": 2}), ("vit", {"depth": 2, "width": 64})])
+@pytest.mark.parametrize("name, options", [("lenet", {}), ("model-a", {}), ("model-b", {"depth": 2}), ("vit", {"depth": 2,
+        "width": 64})])
 def test_the_networks_of_the_book(name, options):
     torch.manual_seed(0)
     model = build(name, 4, 1, 16, **options).double()
@@ -217,7 +225,8 @@ def test_the_model_is_left_as_it_was():
     inputs = torch.randn(3, 1, 5, 5)
     structure_matrix(model, inputs, dtype=torch.float64)
     probe(model, inputs, torch.zeros(3, dtype=torch.long))
-    assert all(torch.equal(value, before[name]) and value.dtype == before[name].dtype for name, value in model.state_dict().items())
+    assert all(torch.equal(value, before[name]) and value.dtype == before[name].dtype for name,
+        value in model.state_dict().items())
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), grads))
 
 
@@ -231,8 +240,10 @@ def test_inside_any_gradient_mode(context):
 
 MIXING = {
     "batch norm": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)),
-    "functional batch norm": lambda: Net(lambda net, x: net.b(F.batch_norm(net.a(x), None, None, training=True)), a=nn.Linear(4, 4), b=nn.Linear(4, 2)),
-    "attention across the batch": lambda: Net(lambda net, x: net.head(net.attend(x, x, x)[0]), attend=nn.MultiheadAttention(4, 1), head=nn.Linear(4, 2)),
+    "functional batch norm": lambda: Net(lambda net, x: net.b(F.batch_norm(net.a(x), None, None, training=True)),
+                                         a=nn.Linear(4, 4), b=nn.Linear(4, 2)),
+    "attention across the batch": lambda: Net(lambda net, x: net.head(net.attend(x, x, x)[0]),
+                                              attend=nn.MultiheadAttention(4, 1), head=nn.Linear(4, 2)),
     "the batch's mean removed": lambda: Net(lambda net, x: net.head(x - x.mean(0)), head=nn.Linear(4, 2)),
     "dropout": lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)),
     "functional dropout": lambda: Net(lambda net, x: net.b(F.dropout(net.a(x), 0.5)), a=nn.Linear(4, 40), b=nn.Linear(40, 2)),
@@ -276,8 +287,8 @@ def test_out_of_memory_means_smaller_chunks(monkeypatch):
 
 def test_a_wrong_rule_is_noticed(monkeypatch):
     model, inputs = build("lenet", 3, 1, 12).double(), torch.randn(3, 1, 12, 12, dtype=torch.float64)
-    wrong = dict(_sweep.RULES, ReluBackward0=lambda node, g, site: [2 * g])
-    monkeypatch.setattr(_sweep, "RULES", wrong)
+    wrong = dict(_graph.RULES, ReluBackward0=lambda node, g, site: [2 * g])
+    monkeypatch.setattr(_graph, "RULES", wrong)
     with pytest.warns(UserWarning, match="disagree"):
         found = structure_matrix(model, inputs)
     assert torch.allclose(found, truth(model, inputs), rtol=1e-10)
@@ -333,7 +344,8 @@ def test_matrix_free_eigenvalues_are_as_exact_as_they_say(name, K):
 
 def test_matrix_free_eigenvalues_of_a_thousand_outputs():
     torch.manual_seed(0)
-    model, inputs = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1000)).double(), torch.randn(1, 20, dtype=torch.float64)
+    model, inputs = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1000)).double(), torch.randn(1, 20,
+        dtype=torch.float64)
     low, high, error = matrix_free_eigenvalues(model, inputs)
     floor = 1 + model[:2](inputs).square().sum()  # K exceeds the features: the head's floor is the smallest eigenvalue
     assert abs(low - floor) <= error + 1e-9 * high and error <= 1e-6 * high
