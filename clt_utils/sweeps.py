@@ -257,10 +257,10 @@ SWEEPS = {sweep.name: sweep for sweep in [
     # two larger models on images of 16×16, so that a laptop records each in minutes
     Sweep("vit-digits", TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=120, device="cpu"),
           loss=["cross-entropy", "squared"], seed=range(5)),
-    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, probes=40, device="cpu"),
+    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, probes=20, device="cpu"),
           loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("sgd-digits", TrainConfig.mini(epochs=120, momentum=0.0, weight_decay=0.0, schedule="constant", probes=40, device="cpu"),
-          batch_size=[1, 2, 4, 8, 16], learning_rate=[0.03, 0.1], loss=["cross-entropy", "squared"], seed=range(5)),
+          batch_size=[1, 4, 16], learning_rate=[0.03, 0.1], loss=["cross-entropy", "squared"], seed=range(5)),
 ]}
 """Every sweep that the book records, by name."""
 
