@@ -135,17 +135,20 @@ def measure(name, channels, size, K, batch, repeats):
 
 
 MEMORY = """
-import resource, sys, torch
+import sys, torch
 sys.path.insert(0, {here!r})
 import structure as bench
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
 name, channels, size, K, batch, method = {case!r}
 torch.manual_seed(0)
 model, x = bench.build(name, K, channels, size), torch.randn(batch, channels, size, size)
-with torch.no_grad():
-    model(x[:1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model(x[:1]).sum().backward()
+before = peak()
 bench.METHODS[method](model, x)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
 
 
@@ -161,20 +164,18 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    provenance = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
+                  "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat()}
     rows = []
     for name, channels, size, K, batches in CASES[:2] if options.quick else CASES:
         for batch in batches:
             row = measure(name, channels, size, K, batch, 9 if name in ("lenet", "model-b") else 3)
+            rows.append(row)
             if not options.quick:
                 row["peak_mb"] = {m: peak_megabytes(name, channels, size, K, batch, m) for m in ("ours", row["best_peer"])}
-            rows.append(row)
+                RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows}, indent=1) + "\n")
             times = ", ".join(f"{m} {t:.1f}" for m, t in row["median_ms"].items())
             print(f"{name} K={K} B={batch}: {times} ms", row["ratios"], row.get("peak_mb", ""), flush=True)
-    if not options.quick:
-        provenance = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
-                      "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat()}
-        RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows}, indent=1) + "\n")
-        print(f"written to {RESULT}")
 
 
 if __name__ == "__main__":
