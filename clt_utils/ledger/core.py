@@ -15,7 +15,7 @@ An entry is a generator function that draws one random instance and yields *clai
         yield at_most("upper", residual, bound=energy / smallest_nonzero)
 
 The check runs the function many times and every claim must hold; the counterexample drops an assumption and at least
-one of its claims must fail. What a pass does *not* prove is said by each type of claim (``Claim.proves_not``).
+one of its claims must fail. What a pass means, and what it does not prove, is said by type in ``A_PASS_MEANS``.
 """
 
 import difflib
@@ -33,7 +33,7 @@ from .._checks import require
 statements: dict[str, "Statement"] = {}
 """Every statement of the book by its slug, in the order of the book."""
 
-PROVES_NOT = {
+A_PASS_MEANS = {
     "identity": "agreement on random instances up to rounding; not the identity for all",
     "inequality": "no violation on the instances drawn; a rare one may exist",
     "rate": "the slope over the range measured; not the limit",
@@ -117,7 +117,6 @@ class Part:
     holds: bool
     worst_slack: float
     tightness: float
-    proves_not: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,13 +149,14 @@ class Result:
     __repr__ = __str__
 
     def _repr_html_(self):
-        """A table, one row a part: verdict, tightness with a meter, and what a pass does not prove."""
+        """A table, one row a part: verdict and tightness with a meter; below it what a pass means."""
         rows = "".join(
             f"<tr><th scope='row'>{html.escape(p.name)}</th><td>{p.kind}</td><td>{'holds' if p.holds else '<strong>fails</strong>'}</td>"
-            f"<td>{_meter(p.tightness)}</td><td>{p.proves_not}</td></tr>" for p in self.parts)
+            f"<td>{_meter(p.tightness)}</td></tr>" for p in self.parts)
+        caveats = ". ".join(f"{kind.capitalize()}: {A_PASS_MEANS[kind]}" for kind in dict.fromkeys(p.kind for p in self.parts))
         return (f"<table class='clt-check'><caption>{self.slug}, {self.trials} trial{'s' * (self.trials != 1)}</caption><thead><tr>"
                 "<th scope='col'>part</th><th scope='col'>kind</th><th scope='col'>verdict</th><th scope='col'>bound ÷ actual, median</th>"
-                f"<th scope='col'>a pass does not prove</th></tr></thead><tbody>{rows}</tbody></table>")
+                f"</tr></thead><tbody>{rows}</tbody></table><p><small>What a pass means. {caveats}.</small></p>")
 
 
 def _meter(tightness):
@@ -237,8 +237,7 @@ class Statement:
             mine = [c for c in claims if c.name == name]
             ratios = [c.tightness for c in mine if math.isfinite(c.tightness)]
             worst = min(c.slack for c in mine)
-            parts.append(Part(name, mine[0].kind, worst >= 0, worst, float(np.median(ratios)) if ratios else math.nan,
-                              PROVES_NOT[mine[0].kind]))
+            parts.append(Part(name, mine[0].kind, worst >= 0, worst, float(np.median(ratios)) if ratios else math.nan))
         rated = [p.tightness for p in parts if math.isfinite(p.tightness)]
         loosest = max(rated, key=lambda t: abs(math.log(t)) if t > 0 else math.inf, default=math.nan)
         worst = min(p.worst_slack for p in parts)
