@@ -30,6 +30,7 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("CLT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sweeps, "RESULTS", tmp_path / "results")
     monkeypatch.delenv("CLT_SITE_BUILD", raising=False)
+    plt.close("all")  # what other tests left
     yield
     assert plt.get_fignums() == [], "an explorer left a figure open"
 
