@@ -220,7 +220,7 @@ def group_norm(node, g, site):
         normal = (x.reshape(N, groups, -1) - mean[..., None]) * rstd[..., None]
         out[1] = formed(site.rows(torch.linalg.vecdot(g.flatten(3), normal.view(N, C, -1))).sum(2))
     if site.param(2):
-        out[2] = formed(site.rows(g.flatten(3).sum(-1)).sum(2))
+        out[2] = formed(site.rows(g.reshape(*g.shape[:3], -1).sum(-1)).sum(2))
     return out
 
 
@@ -238,9 +238,9 @@ def batch_norm(node, g, site):
     out = [g * (rstd if w is None else rstd * w.reshape(shape)) if site.wants[0] else None, None, None]
     if site.param(1):
         normal = (x - node._saved_running_mean.reshape(shape)) * rstd
-        out[1] = formed(site.rows((g * normal).flatten(3).sum(-1)).sum(2))
+        out[1] = formed(site.rows((g * normal).reshape(*g.shape[:3], -1).sum(-1)).sum(2))
     if site.param(2):
-        out[2] = formed(site.rows(g.flatten(3).sum(-1)).sum(2))
+        out[2] = formed(site.rows(g.reshape(*g.shape[:3], -1).sum(-1)).sum(2))
     return out
 
 

@@ -104,6 +104,7 @@ KINDS = {
     "rms norm": (lambda: sequential(nn.Linear(5, 6), nn.RMSNorm(6), nn.Tanh()), (4, 5)),
     "batch norm in eval mode": (lambda: sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2,
                                                    1)).eval(), (1, 6, 6)),
+    "batch norm of vectors in eval mode": (lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).eval(), (5,)),
     "prelu": (lambda: sequential(nn.Linear(5, 6), nn.PReLU(6), nn.Linear(6, 4), nn.PReLU()), (5,)),
     "self-attention": (lambda: Net(attention, norm=nn.LayerNorm(8), attend=nn.MultiheadAttention(8, 2, batch_first=True),
                                    head=nn.Linear(8, 3)), (5, 8)),
