@@ -5,12 +5,16 @@ Where a statement has two sides the function returns ``(lower, upper)``. A side 
 
 import functools
 import inspect
+from typing import Any
 
 import numpy as np
 import torch
 
 from ._checks import require
-from .duality import SHANNON
+from .duality import SHANNON, Generator
+
+Numbers = Any  # a number, an array or a tensor; the same comes out
+Pair = tuple[Any, Any]  # (lower, upper), each like what came in
 
 
 def _pure(*names):
@@ -60,7 +64,7 @@ def _ratio(numerator, denominator):
 # Trainability: the gradient energy and the structure matrix
 
 @_pure("energy", "lam_min", "lam_max")
-def residual_bounds(energy, lam_min, lam_max):
+def residual_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers) -> Pair:
     """g/λ_max ≤ ‖e‖² ≤ g/λ_min (``residual-sandwich``).
 
     Args:
@@ -80,7 +84,7 @@ def residual_bounds(energy, lam_min, lam_max):
 
 
 @_pure("energy", "lam_min", "lam_max", "p_min")
-def risk_bounds(energy, lam_min, lam_max, generator, p_min=None):
+def risk_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers, generator: Generator, p_min: Numbers = None) -> Pair:
     """(σ/2) g/λ_max ≤ d ≤ (β/2) g/λ_min, for softmax d ≤ g/(λ_min p_min) (``risk-sandwich``).
 
     Args:
@@ -108,7 +112,7 @@ def _ratio_to_p_min(residual, p_min):
 
 
 @_pure("residual")
-def ce_bounds_from_residual(residual, num_classes):
+def ce_bounds_from_residual(residual: Numbers, num_classes: int) -> Pair:
     """−log(1−√(r/2)) ≤ −log p_y ≤ −log(1−√((K−1)r/K)) for a one-hot target (``ce-from-residual``).
 
     Args:
@@ -131,7 +135,7 @@ def _surprise(wrong_mass):
 
 
 @_pure("energy", "lam_min", "lam_max", "p_min")
-def risk_bounds_sharp(energy, lam_min, lam_max, num_classes, p_min=None):
+def risk_bounds_sharp(energy: Numbers, lam_min: Numbers, lam_max: Numbers, num_classes: int, p_min: Numbers = None) -> Pair:
     """Cross-entropy between energy ratios without p_min where that is possible (``risk-sandwich-sharp``).
 
     Args:
@@ -153,14 +157,14 @@ def risk_bounds_sharp(energy, lam_min, lam_max, num_classes, p_min=None):
 # Divergences
 
 @_pure("p", "q")
-def chi_squared(p, q):
+def chi_squared(p: Numbers, q: Numbers) -> Numbers:
     """χ²(p‖q) = Σ (p−q)²/q, (..., K) -> (...,); inf where q = 0 < p (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²)."""
     _nonnegative(p=p, q=q)
     return torch.where(p == q, 0.0, (p - q).square() / q).sum(-1)
 
 
 @_pure("p", "q")
-def kl_upper_bound(p, q):
+def kl_upper_bound(p: Numbers, q: Numbers) -> Numbers:
     """KL(p‖q) ≤ ‖p−q‖²/min q, (..., K) -> (...,); inf where some q = 0 (``kl-upper-bound``)."""
     _nonnegative(p=p, q=q)
     smallest = q.amin(-1)
@@ -170,7 +174,7 @@ def kl_upper_bound(p, q):
 # Stochastic gradient descent
 
 @_pure("energy", "gradient_norm_sq")
-def batch_energy(energy, gradient_norm_sq, *, n, batch_size):
+def batch_energy(energy: Numbers, gradient_norm_sq: Numbers, *, n: int, batch_size: int) -> Numbers:
     """E‖∇L_B‖² of a uniform batch drawn without replacement, exactly (``batch-energy-identity``).
 
     Args:
@@ -198,7 +202,8 @@ def _descent_constant(smoothness, step, num_steps):
 
 
 @_pure("risk_drop", "interference")
-def sgd_gradient_bound(risk_drop, interference, *, n, batch_size, smoothness, step, num_steps):
+def sgd_gradient_bound(risk_drop: Numbers, interference: Numbers, *, n: int, batch_size: int, smoothness: float, step: float,
+                       num_steps: int) -> Numbers:
     """Bound on the mean of ‖∇L_B‖² along a run of SGD (``sgd-batch-gradient``).
 
     Args:
@@ -219,7 +224,8 @@ def sgd_gradient_bound(risk_drop, interference, *, n, batch_size, smoothness, st
 
 
 @_pure("risk_drop", "interference")
-def sgd_energy_bound(risk_drop, interference, *, n, batch_size, smoothness, step, num_steps):
+def sgd_energy_bound(risk_drop: Numbers, interference: Numbers, *, n: int, batch_size: int, smoothness: float, step: float,
+                     num_steps: int) -> Numbers:
     """Bound on the mean expected energy along SGD with fresh uniform batches (``sgd-energy``); arguments in expectation.
 
     Needs n > 1 and batch_size < n; the other arguments are those of ``sgd_gradient_bound``.
@@ -233,7 +239,7 @@ def sgd_energy_bound(risk_drop, interference, *, n, batch_size, smoothness, step
 
 # Architecture
 
-def near_isometry_bounds(num_outputs, num_parameters, radius=1.0):
+def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 1.0) -> tuple[float, float]:
     """Eigenvalues of A = JJᵀ, rows of J uniform in a ball of ℝ^P, with probability 1 − 3/(2K) (``width-near-isometry``).
 
     Args:
@@ -255,7 +261,7 @@ def near_isometry_bounds(num_outputs, num_parameters, radius=1.0):
 # Generalization
 
 @_pure("output_range")
-def max_loss(output_range, num_classes):
+def max_loss(output_range: Numbers, num_classes: int) -> Numbers:
     """γ = log(1 + (K−1)e^osc), the largest cross-entropy when max f − min f ≤ osc (``max-loss``), in nats."""
     require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
     _nonnegative(output_range=output_range)
@@ -263,14 +269,14 @@ def max_loss(output_range, num_classes):
 
 
 @_pure("max_loss", "entropy_population", "entropy_sample")
-def generalization_range(max_loss, entropy_population, entropy_sample):
+def generalization_range(max_loss: Numbers, entropy_population: Numbers, entropy_sample: Numbers) -> Pair:
     """Ent_q(Y|U) − γ ≤ R − R̂ ≤ γ − Ent_q̂(Y|U) (``generalization-range``)."""
     _nonnegative(max_loss=max_loss, entropy_population=entropy_population, entropy_sample=entropy_sample)
     return entropy_population - max_loss, max_loss - entropy_sample
 
 
 @_pure("max_loss", "tv")
-def tv_gap_bound(max_loss, tv):
+def tv_gap_bound(max_loss: Numbers, tv: Numbers) -> Numbers:
     """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``)."""
     _nonnegative(max_loss=max_loss, tv=tv)
     require(bool((tv <= 1 + 1e-9).all()), f"`tv` up to {float(tv.detach().max()):g}", "a total variation in [0, 1]")
@@ -278,7 +284,7 @@ def tv_gap_bound(max_loss, tv):
 
 
 @_pure("probabilities")
-def tv_mean_bound(probabilities, n):
+def tv_mean_bound(probabilities: Numbers, n: int) -> Numbers:
     """E TV(q, q̂_n) ≤ ½ Σ √(q(1−q)/n), (..., s) -> (...,) (``tv-mean``)."""
     _nonnegative(probabilities=probabilities)
     require(n >= 1, f"n={n}", "at least one sample")
@@ -291,7 +297,7 @@ def _confidence(n, delta):
 
 
 @_pure("max_loss")
-def generalization_tail(max_loss, support, n, delta):
+def generalization_tail(max_loss: Numbers, support: int, n: int, delta: float) -> Numbers:
     """γ(½√((s−1)/n) + √(ln(1/δ)/(2n))), for all h at once, g fixed before the sample (``generalization-tail``).
 
     Args:
@@ -310,7 +316,7 @@ def generalization_tail(max_loss, support, n, delta):
 
 
 @_pure("max_loss", "entropy")
-def fixed_predictor_tail(max_loss, n, delta, entropy=None):
+def fixed_predictor_tail(max_loss: Numbers, n: int, delta: float, entropy: Numbers = None) -> Numbers:
     """Two-sided bound on |R − R̂| for a predictor fixed before the sample (``fixed-predictor-tail``).
 
     Args:

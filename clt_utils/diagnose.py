@@ -8,20 +8,22 @@ data that the loader does not hold.
 import html
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import plots
 from ._checks import require
 from .bounds import max_loss, risk_bounds, risk_bounds_sharp
-from .duality import SHANNON, as_mean, fenchel_young_loss
+from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
 from .finite import count, estimate_conditional_entropy, number_rows
 from .structure import gradient_correlation, probe
 
@@ -63,14 +65,14 @@ class Report:
     advice: tuple[str, ...] = ()
     samples: tuple[int, int] = (0, 0)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; numbers that are not finite as None."""
         plain = lambda x: x if isinstance(x, str) or math.isfinite(x) else None
         return {"problems": list(self.problems), "numbers": {name: plain(value) for name, value in self.numbers.items()},
                 "layers": [{name: plain(value) for name, value in vars(layer).items()} for layer in self.layers],
                 "advice": list(self.advice), "samples": list(self.samples)}
 
-    def rows(self):
+    def rows(self) -> list[tuple[str, str, str]]:
         """(what, value in words, what it means) of each line of the report."""
         n = self.numbers
         if not n:
@@ -93,7 +95,7 @@ class Report:
                           f"{layer.shuffled:.3g} of {n['label_entropy']:.3g}"))
         return lines
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.problems:
             return "\n".join(["Diagnosis: nothing was measured.", *(f"  - {p}" for p in self.problems)])
         width = max(len(row[0]) for row in self.rows())
@@ -110,7 +112,7 @@ class Report:
         return (f"<table class='clt-check'><caption>What the theory says about this model</caption><tbody>{rows}</tbody></table>"
                 f"<p>What to try next:</p><ul>{advice}</ul>")
 
-    def plot(self):
+    def plot(self) -> Figure:
         """One figure: where the risk stands between its bounds, and what is left of the label after each layer.
 
         Returns:
@@ -136,7 +138,7 @@ class Report:
             axes[0, 1].tick_params(axis="x", rotation=30)
         return fig
 
-    def words(self):
+    def words(self) -> str:
         """Alternative text of the figure."""
         left = "; ".join(f"{layer.name} {layer.left:.2g}" for layer in self.layers)
         n = self.numbers
@@ -144,7 +146,8 @@ class Report:
                 f"{n['largest_loss']:.3g}." + (f" Entropy left after layers: {left}." if left else ""))
 
 
-def diagnose(model, loader, generator=SHANNON, *, layers=(), probes=32, limit=2000, cells=24, progress=True):
+def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHANNON, *, layers: Sequence[str] = (),
+             probes: int = 32, limit: int = 2000, cells: int = 24, progress: bool = True) -> Report:
     """Say what the theory knows about a classifier or regressor.
 
     Before the work starts, its time and memory are estimated from one sample and printed. The model is left as it was.
@@ -281,7 +284,8 @@ def _measure(model, inputs, targets, generator, layers, probes, cells, device, p
         seconds, room = _estimate(model, inputs, targets, generator, chosen, device)
         if progress:
             print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {n} samples forward, spectra of {len(chosen)}.")
-        found, outputs, features = [], [], {name: [] for name in layers}
+        found, parts = [], []
+        features: dict[str, list[Tensor]] = {name: [] for name in layers}
         with tqdm(total=n + len(chosen), unit="sample", disable=not progress) as bar:
             for part in chosen.split(8):
                 found.append(probe(model, inputs[part].to(device), targets[part].to(device), generator))
@@ -289,15 +293,15 @@ def _measure(model, inputs, targets, generator, layers, probes, cells, device, p
             correlation = gradient_correlation(model, inputs[chosen].to(device), targets[chosen].to(device), generator)
             with _watching(model.model, features):
                 for x in inputs.split(64):
-                    outputs.append(_outputs(model, x, device))
+                    parts.append(_outputs(model, x, device))
                     bar.update(len(x))
     except ValueError as error:
         return Report(problems=(f"The structure matrix could not be computed: {_one_line(error)}",))
     seen = {name: torch.cat([getattr(f, name).cpu() for f in found]) for name in vars(found[0])}
-    outputs = torch.cat(outputs).double()
+    outputs = torch.cat(parts).double()
     numbers = _numbers(seen, outputs, inputs, targets, generator) | {"correlation": correlation}
-    kept = tuple(_layer(name, torch.cat(parts), targets, outputs.shape[1], generator, cells)
-                 for name, parts in features.items() if labels)
+    kept = tuple(_layer(name, torch.cat(its), targets, outputs.shape[1], generator, cells)
+                 for name, its in features.items() if labels)
     return Report((), numbers, kept, tuple(_advice(numbers, len(chosen), kept)), (n, len(chosen)))
 
 
@@ -431,12 +435,14 @@ class Watch:
         spent: Seconds spent measuring.
     """
 
-    def __init__(self, model, inputs, targets, generator=SHANNON, share=0.2):
+    def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON,
+                 share: float = 0.2) -> None:
         require(0 < share < 0.5, f"share={share}", "a share between 0 and ½")
         self._model, self._data, self._generator, self._share = _Plain(model), (inputs, targets), generator, share
-        self.rows, self.spent, self._started = [], 0.0, time.perf_counter()
+        self.rows: list[dict[str, float]] = []
+        self.spent, self._started = 0.0, time.perf_counter()
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> None:
         if self.spent > self._share * (time.perf_counter() - self._started):
             return
         started, modes = time.perf_counter(), [(m, m.training) for m in self._model.modules()]
@@ -453,6 +459,6 @@ class Watch:
                           "lower": lower.item(), "upper": upper.item()})
         self.spent += time.perf_counter() - started
 
-    def trace(self):
+    def trace(self) -> dict[str, np.ndarray]:
         """The measurements as columns, as the figures of ``clt_utils.plots`` want them."""
         return {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]} if self.rows else {}

@@ -7,6 +7,8 @@ import numpy as np
 
 from ._checks import require
 
+Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]  # θ -> F(θ) and its gradient
+
 
 @dataclass(frozen=True)
 class Smoothness:
@@ -23,7 +25,7 @@ class Smoothness:
     step: Callable
 
 
-def power_smoothness(L, p):
+def power_smoothness(L: float, p: float) -> Smoothness:
     """Ψ(d) = (L/p)‖d‖^p: ∇F is Hölder continuous with exponent p − 1 and constant L; p = 2 is ordinary smoothness."""
     require(L > 0 and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
     q = p / (p - 1)
@@ -31,7 +33,7 @@ def power_smoothness(L, p):
                       lambda g: (_norm(g) / L) ** (q - 1) * g / max(_norm(g), 1e-300))
 
 
-def separable_smoothness(L, p):
+def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
     """Ψ(d) = Σ_i (L_i/p)|d_i|^p with a constant for each coordinate, L (P,): every coordinate takes a step of its own."""
     require(np.all(np.asarray(L) > 0) and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
     q = p / (p - 1)
@@ -39,14 +41,14 @@ def separable_smoothness(L, p):
                       lambda g: np.sign(g) * (np.abs(g) / L) ** (q - 1))
 
 
-def quadratic_smoothness(H):
+def quadratic_smoothness(H: np.ndarray) -> Smoothness:
     """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
     inverse = np.linalg.inv(H)
     form = lambda M, x: 0.5 * np.einsum("...i,ij,...j->...", x, M, x)
     return Smoothness(lambda d: form(H, d), lambda g: form(inverse, g), lambda g: inverse @ g)
 
 
-def ball_smoothness(L, radius):
+def ball_smoothness(L: float, radius: float) -> Smoothness:
     """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) for ‖d‖ ≤ ρ, ∞ beyond: no step is longer than ρ, a smooth kind of clipping."""
     require(L > 0 and radius > 0, f"L={L}, radius={radius}", "two positive numbers")
     scale = lambda g: np.sqrt((L * radius) ** 2 + _norm(g) ** 2)
@@ -62,7 +64,7 @@ def _norm(x):
     return np.linalg.norm(x, axis=-1)
 
 
-def power_regression(a, y, p):
+def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective, Smoothness]:
     """F(θ) = mean of |aᵢᵀθ − yᵢ|^p / p, and a Ψ for it, 1 < p ≤ 2.
 
     Args:
@@ -82,7 +84,7 @@ def power_regression(a, y, p):
     return objective, power_smoothness(2 ** (2 - p) * (_norm(a) ** p).mean(), p)
 
 
-def descend(objective, theta, step, num_steps):
+def descend(objective: Objective, theta: np.ndarray, step: Callable[[np.ndarray], np.ndarray], num_steps: int) -> np.ndarray:
     """F along θ⁺ = θ − step(∇F(θ)) -> values (num_steps + 1,); inf from where it is not finite any more."""
     values = np.full(num_steps + 1, np.inf)
     with np.errstate(over="ignore", invalid="ignore"):

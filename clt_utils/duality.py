@@ -241,7 +241,7 @@ GINI = Generator(
 """Φ = ½‖μ‖² on the simplex: sparsemax, the projection of the outputs onto the simplex."""
 
 
-def tsallis(alpha):
+def tsallis(alpha: float) -> Generator:
     """Φ = Σ (μ^α − μ)/(α(α−1)) on the simplex: the loss of α-entmax, between softmax (α→1) and ever sparser ones.
 
     The prediction is p = [1 + (α−1)(f − λ)]₊^(1/(α−1)) with λ found by bisection to the rounding ε of the dtype: the error
@@ -297,7 +297,7 @@ def tsallis(alpha):
                      constants=f"σ = 1 also in ℓ_s, s = {2 / (3 - alpha):.3g}" if alpha <= 2 else "σ > 0 only where μ, ŷ ≥ c > 0")
 
 
-def power(p):
+def power(p: float) -> Generator:
     """Φ = Σ |μ|^p / p on ℝ^K, p > 1, whose conjugate is the same with q = p/(p−1).
 
     Args:
@@ -338,7 +338,7 @@ ZOO = (SQUARED, SHANNON, BINARY, GINI, tsallis(1.5), POISSON, HUBER, power(3))
 
 # Losses --------------------------------------------------------------------------------------------------------------
 
-def fenchel_young_loss(generator, targets, outputs):
+def fenchel_young_loss(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     """d_Φ(μ; f) = Φ(μ) + Φ*(f) − ⟨μ, f⟩, the loss that Φ generates (slug ``fy-nonnegative-zero``).
 
     Its gradient in the outputs is ``generator.predict(outputs) - targets`` (slug ``fy-convex-gradient``).
@@ -364,7 +364,7 @@ def _loss(generator, mu, f):
     return generator.value(mu) + generator.conjugate(f) - (mu * f).sum(-1)
 
 
-def as_mean(generator, targets, outputs):
+def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     """The targets as mean vectors (..., K) of the outputs' dtype: labels become one-hot, means are checked.
 
     Args, Raises: as for ``fenchel_young_loss``. The checks of values cost one synchronization on a GPU; inside
@@ -416,7 +416,7 @@ def _explain(generator, targets, mu, outputs, is_label):
             else f"targets in {generator.domain or 'the domain'}")
 
 
-def dual(generator, mu):
+def dual(generator: Generator, mu: Tensor) -> Tensor:
     """∇Φ(μ), outputs whose prediction is μ; shape (..., K) -> (..., K) (slug ``gradient-inverse``).
 
     On the simplex other outputs with the same prediction differ from these by a constant. Where Φ is infinitely steep at
@@ -425,7 +425,7 @@ def dual(generator, mu):
     return torch.func.grad(lambda x: generator.value(x).sum())(mu)
 
 
-def bregman_divergence(generator, mu, nu):
+def bregman_divergence(generator: Generator, mu: Tensor, nu: Tensor) -> Tensor:
     """B_Φ(μ, ν) = Φ(μ) − Φ(ν) − ⟨∇Φ(ν), μ − ν⟩, computed as d_Φ(μ; ∇Φ(ν)), its equal (slug ``fy-bregman``).
 
     Args:

@@ -5,15 +5,19 @@ functions take numpy arrays or tensors and answer in kind, in float64. Informati
 they are never negative, and zero far below rounding when nothing is lost.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ._checks import require
-from .duality import SHANNON, bregman_divergence
+from .duality import SHANNON, Generator, bregman_divergence
+
+Array = Any  # an array or a tensor of numbers; the same comes out, in float64
 
 
-def entropy(p, generator=SHANNON):
+def entropy(p: Array, generator: Generator = SHANNON) -> Array:
     """Ent_Φ(Y) = E Φ(1_Y) − Φ(E 1_Y) of label distributions (slug ``entropy-nonnegative``).
 
     Args:
@@ -30,7 +34,7 @@ def entropy(p, generator=SHANNON):
     return _like(p, _entropy(p_, generator))
 
 
-def conditional_entropy(joint, generator=SHANNON):
+def conditional_entropy(joint: Array, generator: Generator = SHANNON) -> Array:
     """Ent_Φ(Y|X) = Σ_x q(x) Ent_Φ(Y|X=x), the floor of every risk (slug ``risk-floor``).
 
     Args:
@@ -48,7 +52,7 @@ def conditional_entropy(joint, generator=SHANNON):
     return _like(joint, (weight * _entropy(conditional, generator)).sum())
 
 
-def mutual_information(joint, generator=SHANNON):
+def mutual_information(joint: Array, generator: Generator = SHANNON) -> Array:
     """I_Φ(X;Y) = Ent_Φ(Y) − Ent_Φ(Y|X) = E B_Φ(E[1_Y|X], E 1_Y) ≥ 0 (slug ``information-nonnegative``).
 
     Args, Returns, Raises: as ``conditional_entropy``.
@@ -57,7 +61,7 @@ def mutual_information(joint, generator=SHANNON):
     return _like(joint, _information_loss(q, torch.zeros(len(q), dtype=torch.long), generator))
 
 
-def information_loss(joint, features, generator=SHANNON):
+def information_loss(joint: Array, features: Array, generator: Generator = SHANNON) -> Array:
     """Ent_Φ(Y|g(X)) − Ent_Φ(Y|X) ≥ 0: what merging inputs costs (slug ``entropy-data-processing``).
 
     Args:
@@ -78,7 +82,7 @@ def information_loss(joint, features, generator=SHANNON):
     return _like(joint, _information_loss(q, features, generator))
 
 
-def renyi_entropy(p, order):
+def renyi_entropy(p: Array, order: float) -> Array:
     """H_a = log(Σ p^a) / (1 − a) of one distribution; order ½ bounds the error of sampling it (slug ``tv-mean``).
 
     Args:
@@ -103,7 +107,7 @@ def renyi_entropy(p, order):
     return _like(p, value)
 
 
-def total_variation(p, q):
+def total_variation(p: Array, q: Array) -> Array:
     """TV(p, q) = ½ Σ |p − q|, the largest difference in probability of any event (slug ``tv-bound``).
 
     Args:

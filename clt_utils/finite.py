@@ -13,11 +13,11 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from ._checks import require
-from .duality import SHANNON
+from .duality import SHANNON, Generator
 from .entropy import conditional_entropy
 
 
-def brighter_half(pixels=6, noise=0.1):
+def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
     """The solvable world of the book: which half of a strip of black and white pixels has more white ones?
 
     All strips are equally likely; the label is wrong with probability ``noise``, each wrong label equally often.
@@ -37,13 +37,13 @@ def brighter_half(pixels=6, noise=0.1):
     return inputs, (truth * (1 - noise) + (1 - truth) * noise / 2) / len(inputs)
 
 
-def number_rows(rows):
+def number_rows(rows: np.ndarray) -> np.ndarray:
     """Numbers 0, 1, … for the distinct rows of an array, (n, ...) -> (n,): features as the functions here want them."""
     rows = np.asarray(rows)
     return np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)[1].ravel()
 
 
-def merge(joint, features, num_features=None):
+def merge(joint: np.ndarray, features: np.ndarray, num_features: int | None = None) -> np.ndarray:
     """The joint of (g(X), Y): rows with the same feature are added up (slug ``entropy-data-processing``).
 
     Args:
@@ -61,7 +61,7 @@ def merge(joint, features, num_features=None):
     return np.swapaxes(indicator, -1, -2) @ joint
 
 
-def draw(rng, joint, n, draws=None):
+def draw(rng: np.random.Generator, joint: np.ndarray, n: int, draws: int | None = None) -> np.ndarray:
     """Empirical joints q̂ of n i.i.d. pairs -> the joint's shape, or (draws, *shape) if ``draws`` is given."""
     require(n >= 1, f"n={n}", "at least one sample")
     joint = np.asarray(joint)
@@ -69,18 +69,18 @@ def draw(rng, joint, n, draws=None):
     return counts.reshape(counts.shape[:-1] + joint.shape) / n
 
 
-def cross_entropies(outputs):
+def cross_entropies(outputs: np.ndarray) -> np.ndarray:
     """−log p_y of every label y, (..., K) -> (..., K): multiply by a joint and add up for the risk of a predictor."""
     return -log_softmax(outputs, axis=-1)
 
 
-def fit_table(counts, clip):
+def fit_table(counts: np.ndarray, clip: float) -> np.ndarray:
     """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip], (..., n_u, K)."""
     outputs = np.log(np.asarray(counts) + 0.1)
     return (outputs - outputs.mean(-1, keepdims=True)).clip(-clip, clip)
 
 
-def largest_gap(difference, clip):
+def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:
     """Largest |R − R̂| over all tables of outputs ±clip, one row a feature.
 
     Args:
@@ -96,14 +96,14 @@ def largest_gap(difference, clip):
     return np.maximum(gaps.max(-1).sum(-1), -gaps.min(-1).sum(-1))
 
 
-def expected_tv(probabilities, n):
+def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
     """E TV(q, q̂_n), exactly, (..., s) -> (...,): half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``)."""
     q = np.asarray(probabilities)
     m = np.floor(n * q) + 1
     return (m * (1 - q) * stats.binom.pmf(m, n, q)).sum(-1) / n
 
 
-def count(features, targets, num_classes):
+def count(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
     """How often each feature came with each label: integers (n,) and (n,) -> counts (n_u, K), empty features left out."""
     features = number_rows(features)
     table = np.zeros((features.max() + 1, num_classes), dtype=np.int64)
@@ -128,7 +128,7 @@ class Estimate:
     error: float
 
 
-def estimate_conditional_entropy(counts, generator=SHANNON):
+def estimate_conditional_entropy(counts: np.ndarray, generator: Generator = SHANNON) -> Estimate:
     """Estimate Ent_Φ(Y|U) from counts, with two corrections of its bias and its standard error.
 
     All three estimates fail where most features were seen once: there is nothing left to correct with.

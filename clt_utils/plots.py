@@ -9,14 +9,27 @@ import html
 import io
 import itertools
 import re
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from numpy.typing import ArrayLike
 
 from ._checks import require, require_name
+
+
+class Columns(Protocol):
+    """A ``Trace``, or anything else that gives its columns by name."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
 
 COLORS = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "purple": "#CC79A7", "black": "#000000",
           "orange": "#E69F00", "sky": "#56B4E9"}
@@ -25,7 +38,7 @@ COLORS = {"blue": "#0072B2", "vermillion": "#D55E00", "green": "#009E73", "purpl
 DASHES = ["-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (1, 3)), (0, (8, 3))]
 """One line style for each colour."""
 
-CURVES = {
+CURVES: dict[str, dict[str, Any]] = {
     "risk": dict(label=r"risk $\hat R$", color=COLORS["black"], linestyle="-", linewidth=2),
     "lower": dict(label="lower bound", color=COLORS["blue"], linestyle="--"),
     "upper": dict(label="upper bound", color=COLORS["vermillion"], linestyle="-."),
@@ -52,7 +65,7 @@ plt.rcParams.update({
 
 # ---- showing figures
 
-def show(fig, *, alt):
+def show(fig: Figure, *, alt: str) -> None:
     """Display a figure with its alternative text, and close it.
 
     The website and Jupyter get it as a vector graphic in the colours of the page; PDF and GitHub as an image.
@@ -68,14 +81,14 @@ def show(fig, *, alt):
     plt.close(fig)
 
 
-def png(fig):
+def png(fig: Figure) -> bytes:
     """The figure as the bytes of a PNG image on white."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=144, facecolor="white")
     return buffer.getvalue()
 
 
-def svg(fig, alt, prefix=None):
+def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
     """The figure as an ``<svg>`` element for the middle of a page: small, with alternative text, in the page's colours.
 
     Args:
@@ -91,7 +104,7 @@ def svg(fig, alt, prefix=None):
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg")
     text = buffer.getvalue()
-    width, height = (float(n) for n in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())
+    width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0])
     text = text[text.index(">", text.index("<svg")) + 1:text.rindex("</svg>")]
     # styles would reach the whole page; comments repeat the labels
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
@@ -113,12 +126,12 @@ def svg(fig, alt, prefix=None):
 _count = itertools.count()
 
 
-def unique_prefix(text):
+def unique_prefix(text: str) -> str:
     """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it."""
     return "c" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
 
 
-def describe(fig):
+def describe(fig: Figure) -> str:
     """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
     sentences = []
     for ax in fig.axes:
@@ -144,7 +157,7 @@ def _number(value):
     return f"{float(f'{value + 0.0:.3g}'):g}"
 
 
-def log_scale(ax, names="y"):
+def log_scale(ax: Axes, names: str = "y") -> None:
     """Make the axes "x", "y" or "xy" logarithmic, their powers of ten in plain text: formulas are slow to draw."""
     for name in names:
         getattr(ax, f"set_{name}scale")("log")
@@ -158,21 +171,21 @@ def _power_of_ten(value, position=None):
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def legend(fig, ncols=3, **options):
+def legend(fig: Figure, ncols: int = 3, **options: Any) -> Legend:
     """A legend of all labelled lines above the axes, outside the data; each label once."""
-    found = {}
+    found: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return fig.legend(found.values(), found.keys(), loc="outside upper left", ncols=ncols, **options)
+    return fig.legend(list(found.values()), list(found), loc="outside upper left", ncols=ncols, **options)
 
 
-def simplex_place(p):
+def simplex_place(p: ArrayLike) -> np.ndarray:
     """Where probability vectors with three entries lie in an equilateral triangle, (..., 3) -> (..., 2)."""
     return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
 
 
-def draw_simplex(ax, title=""):
+def draw_simplex(ax: Axes, title: str = "") -> None:
     """The triangle of all probability vectors with three entries, one corner a class."""
     ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
     ax.set(title=title, aspect="equal")
@@ -181,7 +194,7 @@ def draw_simplex(ax, title=""):
 
 # ---- figures along training
 
-def risk_between_bounds(traces, sharp=False, against="step"):
+def risk_between_bounds(traces: Columns | Sequence[Columns], sharp: bool = False, against: str = "step") -> Figure:
     """Risk between its lower and upper bound along training (slugs ``risk-sandwich``, ``risk-sandwich-sharp``).
 
     Args:
@@ -197,7 +210,7 @@ def risk_between_bounds(traces, sharp=False, against="step"):
                            r"risk $\hat R$ and its bounds", against)
 
 
-def spectrum(traces, against="step"):
+def spectrum(traces: Columns | Sequence[Columns], against: str = "step") -> Figure:
     """Extreme eigenvalues of the structure matrices and gradient energy along training (slug ``residual-sandwich``).
 
     Args:
@@ -226,7 +239,7 @@ CLOCKS = {"step": "training step $k$", "epoch": "epoch"}
 """What training is drawn against: a column, and the name of the axis."""
 
 
-def draw_curve(ax, traces, name, against="step", **style):
+def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "step", **style: Any) -> None:
     """Draw one column of traces over seeds: their median, in a band from the smallest to the largest value.
 
     Args:
@@ -254,7 +267,7 @@ def draw_curve(ax, traces, name, against="step", **style):
 
 # ---- figures that explain
 
-def energy_and_optimum():
+def energy_and_optimum() -> Figure:
     """Figure 2: zero mean gradient is not zero energy (slug ``energy-global-optimum``).
 
     One parameter θ, two samples with outputs θ and θ², half squared losses. On the left no θ fits both targets, on the right
@@ -267,9 +280,9 @@ def energy_and_optimum():
     fig, axes = plt.subplots(3, 2, figsize=(6.6, 5.4), sharex=True, sharey="row")
     titles = ("no $\\theta$ fits both", "$\\theta=2$ fits both")
     for column, targets, title in zip(axes.T, ((0.5, 4), (2, 4)), titles, strict=True):
-        errors = [np.polynomial.Polynomial([-targets[0], 1]), np.polynomial.Polynomial([-targets[1], 0, 1])]
-        gradients = [error * error.deriv() for error in errors]
-        risk, mean_gradient, energy = sum(e**2 for e in errors) / 2, sum(gradients) / 2, sum(g**2 for g in gradients) / 2
+        a, b = np.polynomial.Polynomial([-targets[0], 1]), np.polynomial.Polynomial([-targets[1], 0, 1])  # the two errors
+        ga, gb = a * a.deriv(), b * b.deriv()  # and their gradients
+        risk, mean_gradient, energy = (a**2 + b**2) / 2, (ga + gb) / 2, (ga**2 + gb**2) / 2
         still = np.sort(mean_gradient.roots().real)
         for ax, curve, color, below in zip(column, (risk, mean_gradient, energy), ("black", "blue", "vermillion"),
                                            (-3, None, -5), strict=True):
@@ -287,7 +300,7 @@ def energy_and_optimum():
     return fig
 
 
-def framework():
+def framework() -> Figure:
     """Figure 1: the framework of conjugate learning (slug ``conjugate-learning``), from the data to its two questions.
 
     Returns:
@@ -323,7 +336,7 @@ def framework():
     return fig
 
 
-def models_ab():
+def models_ab() -> Figure:
     """Figure 3: Models A and B, depth n_d and width n_w, without and with identity skips (slug ``depth-skip``).
 
     Returns:
@@ -363,8 +376,8 @@ def _canvas(width, height):
 
 def _box(ax, x, y, width, height, text, color, size=9.5):
     """A rounded box around (x, y), its text in the colour of the page."""
-    style = dict(boxstyle="round,pad=0,rounding_size=1", linewidth=1.2)
-    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=color + "1f", edgecolor=color, **style))
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=1",
+                                facecolor=color + "1f", edgecolor=color, linewidth=1.2))
     ax.text(x, y, text, ha="center", va="center", size=size, linespacing=1.3)
 
 

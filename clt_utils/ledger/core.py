@@ -21,14 +21,16 @@ one of its claims must fail. What a pass means, and what it does not prove, is s
 import difflib
 import html
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from .._checks import require
+
+Seed = int | np.random.Generator
 
 statements: dict[str, "Statement"] = {}
 """Every statement of the book by its slug, in the order of the book."""
@@ -58,19 +60,19 @@ class Claim:
     tightness: float = math.nan
 
 
-def identity(name, left, right, tol=1e-8):
+def identity(name: str, left: Any, right: Any, tol: float = 1e-08) -> Claim:
     """``left == right`` up to the relative error ``tol`` (float64; largest entry sets the scale)."""
     left, right = _array(left), _array(right)
     scale = max(np.abs(left).max(), np.abs(right).max(), 1e-300)
     return Claim(name, "identity", float(tol - np.abs(left - right).max() / scale), 1.0)
 
 
-def at_most(name, value, bound, tol=1e-9):
+def at_most(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
     """``value <= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
     return _inequality(name, value, bound, tol, sign=1)
 
 
-def at_least(name, value, bound, tol=1e-9):
+def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
     """``value >= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
     return _inequality(name, value, bound, tol, sign=-1)
 
@@ -87,14 +89,14 @@ def _inequality(name, value, bound, tol, sign):
     return Claim(name, "inequality", float(slack.flat[worst]), float(tightness.flat[worst]))
 
 
-def rate(name, x, y, slope, tol=0.0, confidence=0.99):
+def rate(name: str, x: Any, y: Any, slope: float, tol: float = 0.0, confidence: float = 0.99) -> Claim:
     """The slope of log y against log x is ``slope``: its confidence interval, widened by ``tol``, contains it."""
     fit = stats.linregress(np.log(_array(x)), np.log(_array(y)))
     half = stats.t.ppf(0.5 + confidence / 2, len(_array(x)) - 2) * fit.stderr + tol
     return Claim(name, "rate", float(half - abs(fit.slope - slope)), float(fit.slope / slope) if slope else math.nan)
 
 
-def coverage(name, hits, draws, at_least, confidence=0.999):
+def coverage(name: str, hits: int, draws: int, at_least: float, confidence: float = 0.999) -> Claim:
     """An event that must have probability ``at_least`` was seen ``hits`` times in ``draws``.
 
     Fails only if the exact (Clopper–Pearson) upper confidence limit lies below ``at_least``.
@@ -106,6 +108,9 @@ def coverage(name, hits, draws, at_least, confidence=0.999):
 def _array(x):
     x = x.detach().cpu().numpy() if hasattr(x, "detach") else x
     return np.atleast_1d(np.asarray(x, dtype=float))
+
+
+Run = Callable[..., Iterator[Claim]]  # run(rng), or run(rng, trials) with ``draws_at_once``
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ class Result:
     trials: int
     parts: tuple[Part, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self.slug}: {'holds' if self.holds else 'FAILS'} in {self.trials} trial{'s' * (self.trials != 1)}"]
         width = max(len(p.name) for p in self.parts)
         for p in self.parts:
@@ -174,7 +179,7 @@ class Broken(NamedTuple):
     why: str
     result: Result
 
-    def __str__(self):
+    def __str__(self) -> str:
         failed = ", ".join(p.name for p in self.result.parts if not p.holds)
         return f"{self.why}\n  -> {'FAILS: ' + failed if failed else 'still holds'}"
 
@@ -203,32 +208,37 @@ class Statement:
     not_testable: str = ""
     trials: int = 200
     draws_at_once: bool = False
-    run: Callable[..., Iterator[Claim]] | None = None
-    counterexamples: list[tuple[str, Callable[..., Iterator[Claim]]]] = field(default_factory=list)
+    run: Run | None = None
+    counterexamples: list[tuple[str, Run]] = field(default_factory=list)
 
-    def check(self, rng, trials=None):
+    def check(self, rng: Seed, trials: int | None = None) -> Result:
         """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed) -> Result."""
-        require(self.run is not None, f"`{self.slug}`, which has no check ({self.not_testable})", "a statement with a check")
+        run = self.run
+        if run is None:
+            raise ValueError(f"Given: `{self.slug}`, which has no check ({self.not_testable}). Expected: a statement with a check.")
         trials = self.trials if trials is None else trials
         require(trials >= 1, f"trials={trials}", "at least one trial")
         rng = np.random.default_rng(rng)
         if self.draws_at_once:
-            return self._result(list(self.run(rng, trials)), trials)
-        return self._result([claim for _ in range(trials) for claim in self.run(rng)], trials)
+            return self._result(list(run(rng, trials)), trials)
+        return self._result([claim for _ in range(trials) for claim in run(rng)], trials)
 
     @property
-    def counterexample(self):
+    def counterexample(self) -> Callable[..., Result] | None:
         """``counterexample(rng) -> Result`` of the first counterexample (``holds`` is False), or None."""
         return (lambda rng=0: self.broken(rng)[0][1]) if self.counterexamples else None
 
-    def broken(self, rng=0):
+    def broken(self, rng: Seed = 0) -> list[Broken]:
         """Run every counterexample -> list of ``Broken(why, result)``; no ``result`` may hold."""
         rng = np.random.default_rng(rng)
         return [Broken(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples]
 
-    def breaks(self, why):
+    def breaks(self, why: str) -> Callable[[Run], Run]:
         """Decorator: register a counterexample that drops what ``why`` names."""
-        return lambda run: self.counterexamples.append((why, run)) or run
+        def enter(run: Run) -> Run:
+            self.counterexamples.append((why, run))
+            return run
+        return enter
 
     def _result(self, claims, trials):
         require(claims, f"no claim from the check of `{self.slug}`", "at least one claim", "A check that claims nothing proves nothing.")
@@ -244,7 +254,8 @@ class Statement:
         return Result(self.slug, worst >= 0, worst, loosest, trials, tuple(parts))
 
 
-def statement(slug, title, *, kind, assumptions, chapter, paper="", trials=200, draws_at_once=False):
+def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, paper: str = "", trials: int = 200,
+              draws_at_once: bool = False) -> Callable[[Run], Statement]:
     """Decorator: enter a statement into the ledger; the function draws an instance from ``rng`` and yields claims.
 
     With ``draws_at_once`` the function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
@@ -255,7 +266,8 @@ def statement(slug, title, *, kind, assumptions, chapter, paper="", trials=200, 
     return enter
 
 
-def untestable(slug, title, *, kind, assumptions, chapter, why, paper=""):
+def untestable(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, why: str,
+               paper: str = "") -> Statement:
     """Enter a statement that no computation can check, and say why."""
     return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, not_testable=why))
 
@@ -266,7 +278,7 @@ def _enter(entry):
     return entry
 
 
-def check(slug, seed=0, trials=None):
+def check(slug: str, seed: int = 0, trials: int | None = None) -> Result:
     """Check one statement on random instances.
 
     Args:
@@ -283,7 +295,7 @@ def check(slug, seed=0, trials=None):
     return _find(slug).check(seed, trials)
 
 
-def breaks(slug, seed=0):
+def breaks(slug: str, seed: int = 0) -> list[Broken]:
     """Run the counterexamples of one statement: each drops an assumption, and the conclusion must fail.
 
     Args:

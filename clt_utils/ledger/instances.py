@@ -2,31 +2,34 @@
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from ..duality import Generator
 
 
-def normal(rng, *shape):
+def normal(rng: np.random.Generator, *shape: int) -> Tensor:
     """Standard normal numbers, a tensor of this shape."""
     return torch.from_numpy(rng.standard_normal(shape))
 
 
-def simplex_points(rng, n, K):
+def simplex_points(rng: np.random.Generator, n: int, K: int) -> Tensor:
     """Probability vectors with a few large entries, (n, K)."""
     return torch.from_numpy(rng.dirichlet(np.full(K, 0.7), size=n))
 
 
-def inside(rng, generator, n, K):
+def inside(rng: np.random.Generator, generator: Generator, n: int, K: int) -> Tensor:
     """``n`` mean vectors inside the domain, (n, K), where Φ is differentiable along the domain."""
     mu = generator.predict(normal(rng, n, K))
     return 0.9 * mu + 0.1 * generator.predict(torch.zeros(K, dtype=mu.dtype))
 
 
-def random_psd(rng, K, rank=None):
+def random_psd(rng: np.random.Generator, K: int, rank: int | None = None) -> Tensor:
     """A = JJᵀ with a wide spread of scales, (K, K); singular if rank < K."""
     J = normal(rng, K, rank or K + int(rng.integers(0, 4))) * torch.exp(normal(rng, K, 1))
     return J @ J.mT
 
 
-def random_network(rng, num_classes=None):
+def random_network(rng: np.random.Generator, num_classes: int | None = None) -> tuple[torch.nn.Module, Tensor, int]:
     """A random multilayer perceptron, a batch for it, and its number of outputs -> (model, inputs, K)."""
     torch.manual_seed(int(rng.integers(2**31)))
     K = int(rng.integers(2, 6)) if num_classes is None else num_classes
