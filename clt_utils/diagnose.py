@@ -264,7 +264,7 @@ def _output_problems(outputs, targets, generator):
         as_mean(generator, targets[: len(outputs)], outputs)
         if not targets.is_floating_point():
             low, high = int(targets.min()), int(targets.max())
-            require(0 <= low and high < K, f"labels from {low} to {high}", f"labels from 0 to {K - 1}",
+            require(low >= 0 and high < K, f"labels from {low} to {high}", f"labels from 0 to {K - 1}",
                     "Give the model one output for each class.")
     except ValueError as error:
         return [f"Targets do not fit the outputs (B, {K}) and the loss of the {generator.name} generator: {_one_line(error)}"]

@@ -383,7 +383,7 @@ def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     finite = outputs.isfinite().all()
     if is_label:
         mu = one_hot(targets.long().clamp(0, num_classes - 1), num_classes).to(outputs.dtype)
-        valid = (0 <= targets).all() & (targets < num_classes).all()
+        valid = (targets >= 0).all() & (targets < num_classes).all()
     else:
         mu = targets.to(outputs.dtype)
         valid = generator.contains(mu).all()

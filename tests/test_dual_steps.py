@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, minimize
 
 from clt_utils.dual_steps import ball_smoothness, descend, power_regression, power_smoothness, quadratic_smoothness, separable_smoothness

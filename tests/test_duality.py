@@ -12,8 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import grad, hessian, jacrev, vmap
 
-from clt_utils.duality import (BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, Generator, as_mean, bregman_divergence, dual,
-                               fenchel_young_loss, power, tsallis)
+from clt_utils.duality import (
+    BINARY,
+    GINI,
+    HUBER,
+    POISSON,
+    SHANNON,
+    SQUARED,
+    Generator,
+    as_mean,
+    bregman_divergence,
+    dual,
+    fenchel_young_loss,
+    power,
+    tsallis,
+)
 
 ZOO = [SQUARED, SHANNON, BINARY, GINI, POISSON, HUBER, tsallis(1.001), tsallis(1.5), tsallis(2), tsallis(3), power(1.5), power(3)]
 DTYPES = [torch.float64, torch.float32]

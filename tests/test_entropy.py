@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clt_utils.duality import GINI, POISSON, SHANNON, SQUARED, tsallis
-from clt_utils.entropy import (conditional_entropy, entropy, information_loss, mutual_information, renyi_entropy,
-                               total_variation)
+from clt_utils.entropy import conditional_entropy, entropy, information_loss, mutual_information, renyi_entropy, total_variation
 
 weights = arrays(float, (5, 3), elements=st.floats(1e-12, 1) | st.just(0)).filter(lambda a: a.sum() > 1e-3)
 joints = weights.map(lambda a: a / a.sum())

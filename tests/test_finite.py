@@ -5,12 +5,23 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clt_utils.duality import GINI, SHANNON
 from clt_utils.entropy import conditional_entropy
-from clt_utils.finite import (brighter_half, count, cross_entropies, draw, estimate_conditional_entropy, expected_tv, fit_table,
-                              largest_gap, merge, number_rows)
+from clt_utils.finite import (
+    brighter_half,
+    count,
+    cross_entropies,
+    draw,
+    estimate_conditional_entropy,
+    expected_tv,
+    fit_table,
+    largest_gap,
+    merge,
+    number_rows,
+)
 
 
 def tables(rows=st.integers(1, 4), columns=st.integers(2, 4), largest=6):

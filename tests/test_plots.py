@@ -49,7 +49,7 @@ def test_colors_of_lines_stand_out_from_light_and_dark_pages(name, page):
 
 
 def test_no_two_lines_differ_by_color_alone():
-    fig, ax = plt.subplots()
+    _, ax = plt.subplots()
     lines = [ax.plot([0, 1], [i, i])[0] for i in range(len(plots.COLORS))]
     assert len({line.get_color() for line in lines}) == len({str(line._dash_pattern) for line in lines}) == len(lines)
 

@@ -1,6 +1,6 @@
 """The ledger: every statement of the book under its slug, with its check and its counterexamples."""
 
+from . import architecture, floors_and_sgd, foundations, generalization, statistics, trainability  # noqa: F401
 from .core import Claim, Result, Statement, breaks, check, statements
-from . import statistics, foundations, trainability, floors_and_sgd, architecture, generalization  # noqa: F401
 
 __all__ = ["Claim", "Result", "Statement", "breaks", "check", "statements"]

@@ -232,7 +232,7 @@ def _(rng):
 
 @gradient_correlation_factor.breaks("«Batch size 1 means uncorrelated gradients»: n copies of one sample have ρ = 1")
 def _(rng):
-    model, inputs, K = random_network(rng)
+    model, inputs, _ = random_network(rng)
     copies, targets = inputs[:1].expand(8, -1), torch.zeros(8, dtype=torch.long)
     yield at_most("uncorrelated", gradient_correlation(model, copies, targets), bound=1 / 8)
 

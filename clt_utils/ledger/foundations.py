@@ -6,8 +6,21 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from ..duality import (BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, ZOO, Generator, bregman_divergence, dual,
-                       fenchel_young_loss, power, tsallis)
+from ..duality import (
+    BINARY,
+    GINI,
+    HUBER,
+    POISSON,
+    SHANNON,
+    SQUARED,
+    ZOO,
+    Generator,
+    bregman_divergence,
+    dual,
+    fenchel_young_loss,
+    power,
+    tsallis,
+)
 from ..entropy import entropy
 from .core import at_least, at_most, identity, statement
 from .instances import inside, normal, simplex_points

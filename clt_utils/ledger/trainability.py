@@ -172,14 +172,16 @@ def risk_sandwich_sharp(rng):
     yield at_most("upper, against the plain bound", upper, bound=risk_bounds(energy, low, high, SHANNON, p_min)[1])
 
 
-@risk_sandwich_sharp.breaks("A soft target (½, ½) and a prediction at a corner: the residual stays below ½, the divergence does not stay bounded")
+@risk_sandwich_sharp.breaks("A soft target (½, ½) and a prediction at a corner: the residual stays below ½, the divergence grows "
+                            "without bound")
 def _(rng):
     f, mu = torch.tensor([-60.0, 0.0], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
     residual = (SHANNON.predict(f) - mu).square().sum()
     yield at_most("upper", fenchel_young_loss(SHANNON, mu, f), bound=risk_bounds_sharp(residual, 1.0, 1.0, 2)[1])
 
 
-@statement("energy-global-optimum", "No energy and positive structure matrices: a global minimum", kind="theorem", paper="Theorem 10 and Figure 2",
+@statement("energy-global-optimum", "No energy and positive structure matrices: a global minimum", kind="theorem",
+           paper="Theorem 10 and Figure 2",
            assumptions=("every A_x has λ_min ≥ c > 0, along the sequence", "the lower end of the loss is reached or approached by a fit"),
            chapter=CHAPTER, trials=8)
 def energy_global_optimum(rng):
@@ -301,7 +303,7 @@ def _tangent_kernel(outputs, model):
 
 @ntk_interlacing.breaks("Other outputs: the kernel of the summed logits (a common shortcut) has a λ_min above that of the A_x")
 def _(rng):
-    model, inputs, K = random_network(rng, num_classes=3)
+    model, inputs, _ = random_network(rng, num_classes=3)
     lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs[:1]))
     kernel = torch.linalg.eigvalsh(_tangent_kernel(model(inputs[:1]).sum(-1), model))
     yield at_least("λ_min(A_x)", lam_min, bound=kernel[0])
