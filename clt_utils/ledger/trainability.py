@@ -172,8 +172,8 @@ def risk_sandwich_sharp(rng):
     yield at_most("upper, against the plain bound", upper, bound=risk_bounds(energy, low, high, SHANNON, p_min)[1])
 
 
-@risk_sandwich_sharp.breaks("A soft target (½, ½) and a prediction at a corner: the residual stays below ½, the divergence grows "
-                            "without bound")
+@risk_sandwich_sharp.breaks("A soft target (½, ½) and a prediction at a corner: the residual stays below ½, the divergence "
+                            "does not stay bounded")
 def _(rng):
     f, mu = torch.tensor([-60.0, 0.0], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
     residual = (SHANNON.predict(f) - mu).square().sum()
