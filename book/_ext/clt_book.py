@@ -1,17 +1,22 @@
 """What the book asks of Sphinx beyond its configuration: pages that work offline, an honest cache, facts about a chapter."""
 
+import functools
 import hashlib
 import html
 import importlib.util
 import os
+import platform
 import shutil
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 
 from docutils import nodes
+from jupyter_cache import get_cache
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
+from sphinx.util.nodes import make_refnode
 from sphinx.writers.html5 import HTML5Translator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +27,13 @@ WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so
 def setup(app):
     app.add_node(chapter_facts)
     app.add_directive("chapter-facts", ChapterFacts)
+    generated(app, "execution-table", execution_table)
+    app.connect("env-updated", lambda app, env: sorted(getattr(env, "generated_pages", set()) & env.all_docs.keys()))
     app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
     app.connect("config-inited", configure)
     app.connect("doctree-resolved", fill_in_facts)
     app.connect("doctree-resolved", make_ids_unique)
+    app.connect("doctree-resolved", label_cells, priority=900)  # after the tables are there
     app.connect("html-page-context", finish_page, priority=900)  # after everyone who adds scripts
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", forget_old_caches)
@@ -109,6 +117,74 @@ def finish_page(app, pagename, templatename, context, doctree):
     context["script_files"] = [script for i, script in enumerate(scripts) if script not in scripts[:i]]
 
 
+# ---- pages that are made when all chapters have been read
+
+def generated(app, name, build):
+    """Make the directive ``{name}``, replaced by ``build(app, docname)``; its pages are written anew at every build."""
+    placeholder = type(name.replace("-", "_"), (nodes.General, nodes.Element), {"__module__": __name__})
+    globals()[placeholder.__name__] = placeholder  # where a stored page finds it again
+
+    class Generated(SphinxDirective):
+        def run(self):
+            self.env.generated_pages = getattr(self.env, "generated_pages", set()) | {self.env.docname}
+            return [placeholder()]
+
+    def fill_in(app, doctree, docname):
+        for node in list(doctree.findall(placeholder)):
+            node.replace_self(build(app, docname))
+
+    app.add_node(placeholder)
+    app.add_directive(name, Generated)
+    app.connect("doctree-resolved", fill_in)
+
+
+def table(head, rows, *classes, caption=""):
+    """A table, named by its first class; each cell is a list of inline nodes."""
+    def line(cells):
+        return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells))
+
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
+    group += [nodes.thead("", line([nodes.Text(name)] for name in head)), nodes.tbody("", *map(line, rows))]
+    return nodes.table("", *([nodes.title("", caption)] if caption else []), group, ids=[f"{classes[0]}-table"],
+                       classes=list(classes))
+
+
+def label_cells(app, doctree, docname):
+    """In tables of the class "cards" repeat the head of each column in its cells, for phones, which show a row as a card."""
+    for node in doctree.findall(nodes.table):
+        if "cards" in node["classes"]:
+            head, *rows = node.findall(nodes.row)
+            for row in rows:
+                for name, entry in zip(head[1:], row[1:], strict=True):
+                    label = nodes.inline("", f"{name.astext()}: ", classes=["cell-label"])
+                    place = entry[0] if len(entry) else entry
+                    place.insert(0, label)
+
+
+def pages_in_order(env, page=None):
+    """Every page of the book in the order of its table of contents."""
+    page = page or env.config.root_doc
+    return [page, *(name for child in env.toctree_includes.get(page, ()) for name in pages_in_order(env, child))]
+
+
+def chapter_number(env, docname):
+    """The number of a chapter, None for pages that have none."""
+    return next(iter(env.toc_secnumbers.get(docname, {}).get("") or ()), None)
+
+
+@functools.cache
+def machine():
+    """What the build runs on, in words: processor, cores, memory, graphics card, system, versions."""
+    import torch  # here, because it takes seconds
+
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory" if hasattr(os, "sysconf") else ""
+    return (f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores{memory}, {gpu}; "
+            f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, numpy {version('numpy')}")
+
+
 # ---- how long a chapter takes
 
 class chapter_facts(nodes.General, nodes.Element):
@@ -138,6 +214,26 @@ def fill_in_facts(app, doctree, docname):
         for i, (name, value) in enumerate(facts):
             line += [nodes.Text(" · " * (i > 0)), nodes.strong("", name), nodes.Text(f" {value}")]
         node.replace_self(line)
+
+
+def execution_table(app, docname):
+    """How long each chapter ran, when, and on what; the slowest is no surprise then."""
+    cache = get_cache(app.config.nb_execution_cache_path)
+    ran_on = {Path(record.uri): record.created for record in cache.list_cache_records()}
+    rows, total = [], 0.0
+    for page in pages_in_order(app.env):
+        run = NbMetadataCollector.get_exec_data(app.env, page)
+        if run and run["runtime"] is not None:
+            total += run["runtime"]
+            date = ran_on.get(Path(app.env.doc2path(page)))
+            number = chapter_number(app.env, page)
+            title = f"{number}. " * bool(number) + app.env.titles[page].astext()
+            rows.append([[make_refnode(app.builder, docname, page, "", nodes.Text(title))], [nodes.Text(f"{run['runtime']:.1f}")],
+                         [nodes.Text("ran to its end" if run["succeeded"] else "FAILED")],
+                         [nodes.Text(f"{date:%Y-%m-%d %H:%M} UTC" if date else "in this build")]])
+    rows.append([[nodes.strong("", "All")], [nodes.strong("", f"{total:.1f}")], [], []])
+    return table(["Chapter", "Seconds to run", "Outcome", "Run on"], rows, "execution", "cards",
+                 caption=f"Run on {machine()}.")
 
 
 def duration(seconds):

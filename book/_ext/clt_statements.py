@@ -1,17 +1,18 @@
 """The index of statements: made from the ledger and from what the chapters label; the two must agree."""
 
+import hashlib
 import inspect
 import json
 import math
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
-from clt_book import ROOT, fingerprint
+from clt_book import ROOT, fingerprint, generated, machine, table
 
 logger = logging.getLogger(__name__)
 TRIALS = 20  # a look at every build; the tests run each statement's own number
@@ -20,23 +21,22 @@ COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightn
 
 
 def setup(app):
-    app.add_node(statement_index)
-    app.add_directive("statement-index", StatementIndex)
+    generated(app, "statement-index", statement_index)
     app.connect("builder-inited", check_statements)
-    app.connect("env-updated", lambda app, env: sorted(getattr(env, "index_pages", set()) & env.all_docs.keys()))
     app.connect("env-check-consistency", compare)
-    app.connect("doctree-resolved", fill_in_index)
     app.connect("html-collect-pages", source_pages)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
 def check_statements(app):
     """Check every statement of the ledger, once for each state of the package."""
-    cache = Path(app.outdir).parent / ".ledger" / f"{fingerprint()}.json"
+    this = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    cache = Path(app.outdir).parent / ".ledger" / f"{fingerprint()}-{this}.json"
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(survey()))
-    app.ledger = json.loads(cache.read_text())
+        cache.write_text(json.dumps({"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "machine": machine(), "entries": survey()}))
+    app.ledger_survey = json.loads(cache.read_text())
+    app.ledger = app.ledger_survey["entries"]
     for entry in app.ledger:
         if entry["check"] and not entry["check"]["holds"]:
             logger.warning("the check of the statement `%s` fails", entry["slug"])
@@ -82,29 +82,11 @@ def compare(app, env):
             logger.warning("the chapter does not label `%s`, which the ledger says it proves", slug, location=entry["chapter"])
 
 
-class statement_index(nodes.General, nodes.Element):
-    """Where the table goes once all chapters have been read."""
-
-
-class StatementIndex(SphinxDirective):
-    """``{statement-index}``: the table of all statements."""
-
-    def run(self):
-        self.env.index_pages = getattr(self.env, "index_pages", set()) | {self.env.docname}
-        return [statement_index()]
-
-
-def fill_in_index(app, doctree, docname):
-    """Replace the placeholder by the table."""
-    for node in doctree.findall(statement_index):
-        head = nodes.thead("", table_row([nodes.Text(name)] for name in COLUMNS))
-        body = nodes.tbody("", *(table_row(cells(app, docname, entry)) for entry in app.ledger))
-        columns = [nodes.colspec(colwidth=1) for _ in COLUMNS]
-        node.replace_self(nodes.table("", nodes.tgroup("", *columns, head, body, cols=len(COLUMNS)), classes=["statement-index"]))
-
-
-def table_row(contents):
-    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *content)) for content in contents))
+def statement_index(app, docname):
+    """The table of all statements."""
+    survey = app.ledger_survey
+    return table(COLUMNS, [cells(app, docname, entry) for entry in app.ledger], "statement-index", "cards",
+                 caption=f"Checked on {survey['date']} on {survey['machine']}.")
 
 
 def cells(app, docname, entry):

@@ -1,0 +1,46 @@
+"""Links back: a definition that the notation points to says under which symbols the notation has it."""
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.util.nodes import make_refnode
+
+PAGE = "notation"
+
+
+def setup(app):
+    app.connect("doctree-read", collect)
+    app.connect("env-updated", pages_to_write)
+    app.connect("doctree-resolved", link_back)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
+
+
+def collect(app, doctree):
+    """Note which symbols, rows of the page of notation, point to which statement or definition."""
+    if app.env.docname != PAGE:
+        return
+    symbols = app.env.clt_symbols = {}
+    app.env.clt_symbols_read = True
+    for row in doctree.findall(nodes.row):
+        symbol = next((node for node in row.findall(nodes.inline) if any(name.startswith("symbol-") for name in node["ids"])), None)
+        for target in row.findall(addnodes.pending_xref) if symbol else ():
+            if target["refdomain"] == "prf":
+                symbols.setdefault(target["reftarget"], []).append((symbol["ids"][0], symbol.deepcopy().children))
+
+
+def pages_to_write(app, env):
+    """The pages with definitions, if the notation has just been read."""
+    if not env.__dict__.pop("clt_symbols_read", False):
+        return []
+    labels = getattr(env, "proof_list", {})
+    return sorted({labels[label]["docname"] for label in env.clt_symbols if label in labels})
+
+
+def link_back(app, doctree, docname):
+    symbols = getattr(app.env, "clt_symbols", {})
+    for block in list(doctree.findall(nodes.Element)):
+        if block.get("label") in symbols and "realtype" in block.attributes:
+            line = nodes.paragraph("", "", nodes.Text("In the notation: "), classes=["in-notation"])
+            for i, (anchor, words) in enumerate(symbols[block["label"]]):
+                reference = make_refnode(app.builder, docname, PAGE, anchor, [word.deepcopy() for word in words])
+                line += [nodes.Text(", " * (i > 0)), reference]
+            block[-1].append(line)
