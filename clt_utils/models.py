@@ -1,11 +1,15 @@
 """The networks of the book, none of whose samples interact: Models A and B, LeNet, ResNet-18 and ViT, without BatchNorm."""
 
-from torch import nn
+import math
+
+from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from ._checks import require, require_name
 
 
-def build(name, num_classes, in_channels, image_size, depth=None, width=None, skip=None):
+def build(name: str, num_classes: int, in_channels: int, image_size: int, depth: int | None = None, width: int | None = None,
+          skip: bool | None = None, norm: str | None = None, gain: float = 1.0, sparsity: float = 0.0) -> nn.Module:
     """A freshly initialized network that maps images (B, in_channels, image_size, image_size) to outputs (B, num_classes).
 
     Weights come from PyTorch's global random state; call ``torch.manual_seed`` first to fix them.
@@ -18,6 +22,11 @@ def build(name, num_classes, in_channels, image_size, depth=None, width=None, sk
         depth: Number n_d of repeated blocks; of Models A and B (4 by default) and of ViT (6).
         width: Number n_w of channels of each block; of Models A and B (16 by default) and of ViT (192, a multiple of 64).
         skip: True turns "model-a" into "model-b"; None leaves the name's choice.
+        norm: Of Models A and B: "layer" puts a layer norm over the whole feature map, ``GroupNorm(1, channels)``, after the
+            convolution of every block; None puts nothing there.
+        gain: Of Models A and B: what PyTorch's initial weights are multiplied by; the biases are left as they are.
+        sparsity: Of Models A and B: this share of each layer's weights, the smallest ones, is set to zero by a mask that
+            stays: the pruned weights are no part of θ any more (slug ``sparsity``). Biases are not pruned.
 
     Returns:
         An ``nn.Module``.
@@ -29,10 +38,19 @@ def build(name, num_classes, in_channels, image_size, depth=None, width=None, sk
     for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "depth": depth,
                         "width": width}.items():
         require(value is None or value >= 1, f"{what}={value}", "at least 1")
+    require(norm in (None, "layer"), f"norm={norm!r}", '"layer" or None', "Batch norm is missing on purpose: it couples the samples.")
+    require(0 < gain < math.inf, f"gain={gain}", "a positive number")
+    require(0 <= sparsity < 1, f"sparsity={sparsity}", "a share in [0, 1)")
     if name in ("model-a", "model-b"):
         require(name == "model-a" or skip is not False, "model-b with skip=False", "skips", 'Model B without skips is "model-a".')
-        return _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip))
-    require(skip is None, f"skip={skip} for {name}", "None", "Only Models A and B come with and without skips.")
+        model = _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip), norm)
+        for layer in [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
+            layer.weight.data.mul_(gain)
+            if sparsity:
+                prune.l1_unstructured(layer, "weight", sparsity)
+        return model
+    for what, value, usual in (("skip", skip, None), ("norm", norm, None), ("gain", gain, 1.0), ("sparsity", sparsity, 0.0)):
+        require(value == usual, f"{what}={value!r} for {name}", str(usual), f"Only Models A and B have a {what} to choose.")
     if name == "vit":
         return _vit(num_classes, in_channels, image_size, depth or 6, width or 192)
     require(depth is None and width is None, f"depth={depth}, width={width} for {name}", "None", f"The shape of {name} is fixed.")
@@ -45,20 +63,20 @@ NAMES = ("model-a", "model-b", "lenet", "resnet18", "vit")
 class Skip(nn.Module):
     """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``)."""
 
-    def __init__(self, block):
+    def __init__(self, block: nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, h):
+    def forward(self, h: Tensor) -> Tensor:
         return h + self.block(h)
 
 
-def _repeated_blocks(num_classes, in_channels, image_size, depth, width, skip):
-    """Model A, or B with ``skip``: a 4×4 patch stem, ``depth`` blocks of 3×3 convolution and ReLU, a linear head."""
+def _repeated_blocks(num_classes, in_channels, image_size, depth, width, skip, norm):
+    """Model A, or B with ``skip``: a 4×4 patch stem, ``depth`` blocks of 3×3 convolution (norm) and ReLU, a linear head."""
     require(image_size >= 4, f"image_size={image_size}", "at least 4 for Models A and B")
 
     def block():
-        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
+        return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *[nn.GroupNorm(1, width)] * (norm == "layer"), nn.ReLU())
 
     return nn.Sequential(
         nn.Conv2d(in_channels, width, 4, stride=4), nn.ReLU(),

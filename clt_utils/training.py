@@ -1,4 +1,14 @@
-"""One training loop that measures the theory's quantities along the way, and what it returns: a Trace."""
+"""One training loop that measures the theory's quantities along the way, and what it returns: a Trace.
+
+**Where it runs.** One place decides, ``find_device``: a GPU if torch sees one, else the CPU; the field ``device`` or the
+variable CLT_DEVICE overrides it. Samples are drawn and weights initialized on the CPU and moved then, and the order of the
+batches is drawn there too. So a seed means the same samples, weights and batches on every device. Measurements are
+assembled in float64 wherever the device has it; the training itself is float32, without TF32 inside the measurements.
+
+**What can be repeated.** On one machine's CPU, with the same versions, the same recipe gives the same numbers, bit for bit.
+Another number of threads, another CPU or a GPU sums in another order. That is a difference of about 1e-7 in a step, and
+training amplifies it: where it matters is said beside the recorded runs, see ``sweeps.TOLERANCE``.
+"""
 
 import ast
 import dataclasses
@@ -9,23 +19,27 @@ import os
 import platform
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import bounds, data, models
 from ._checks import require, require_name
-from .duality import SHANNON, SQUARED, fenchel_young_loss
+from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
 from .structure import probe
 
 GENERATORS = {"cross-entropy": SHANNON, "squared": SQUARED}
 """The generator of each loss one can train with."""
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "mini": dict(limit=16, epochs=60, batch_size=2),
     "full": dict(limit=None, epochs=20, batch_size=32, probes=200, probe_samples=64),
 }
@@ -40,7 +54,8 @@ class TrainConfig:
         dataset: A name that ``data.load`` knows.
         size: Side of the images; None for the data set's own.
         limit: Train on this many samples, balanced over the classes; None for all.
-        model: A name that ``models.build`` knows; ``depth``, ``width`` and ``skip`` are passed on to it.
+        model: A name that ``models.build`` knows; ``depth``, ``width``, ``skip``, ``norm``, ``gain`` and ``sparsity`` are passed
+            on to it.
         loss: "cross-entropy" (softmax) or "squared" (½‖f − 1_y‖²).
         epochs: Passes over the data, reshuffled each time.
         batch_size: Samples a step; the last batch of an epoch may be smaller.
@@ -59,6 +74,9 @@ class TrainConfig:
     depth: int | None = None
     width: int | None = None
     skip: bool | None = None
+    norm: str | None = None
+    gain: float = 1.0
+    sparsity: float = 0.0
     loss: str = "cross-entropy"
     epochs: int = 60
     batch_size: int = 2
@@ -71,7 +89,7 @@ class TrainConfig:
     probe_samples: int | None = None
     device: str = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require_name("data set", self.dataset, data.NAMES)
         require_name("model", self.model, models.NAMES)
         require_name("loss", self.loss, tuple(GENERATORS))
@@ -88,23 +106,23 @@ class TrainConfig:
                 f"probe_samples={self.probe_samples} with limit={self.limit}", "at most as many as there are training samples")
 
     @classmethod
-    def mini(cls, **changes):
+    def mini(cls, **changes: Any) -> "TrainConfig":
         """The paper's recipe on 16 samples, 60 epochs in batches of 2, measured at every step; ``changes`` override it."""
         return cls(**PRESETS["mini"] | changes)
 
     @classmethod
-    def full(cls, **changes):
+    def full(cls, **changes: Any) -> "TrainConfig":
         """The paper's recipe on the whole data set, 20 epochs in batches of 32; ``changes`` override it."""
         return cls(**PRESETS["full"] | changes)
 
     @classmethod
-    def preset(cls, **changes):
+    def preset(cls, **changes: Any) -> "TrainConfig":
         """The preset that the environment variable CLT_PRESET names, "mini" if it is unset; ``changes`` override it."""
         name = os.environ.get("CLT_PRESET", "mini")
         require_name("preset in CLT_PRESET", name, tuple(PRESETS))
         return cls(**PRESETS[name] | changes)
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> "TrainConfig":
         """The same recipe with some fields changed."""
         for name in changes:
             require_name("field of TrainConfig", name, FIELDS)
@@ -128,23 +146,23 @@ class Trace:
 
     config: TrainConfig
     columns: dict[str, np.ndarray]
-    provenance: dict
+    provenance: dict[str, Any]
     stopped: str = ""
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> np.ndarray:
         require_name("column", name, tuple(self.columns))
         return self.columns[name]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.columns["step"])
 
-    def thin(self, keep):
+    def thin(self, keep: int) -> "Trace":
         """The trace at ``keep`` evenly spaced measurements or fewer, the first and the last among them."""
         require(keep >= 2, f"keep={keep}", "at least 2, the first and the last")
         index = _evenly_spaced(len(self) - 1, keep - 1)
         return dataclasses.replace(self, columns={name: column[index] for name, column in self.columns.items()})
 
-    def to_dict(self, digits=None):
+    def to_dict(self, digits: int | None = None) -> dict[str, Any]:
         """Plain JSON values, numbers rounded to ``digits`` significant digits; nan and inf become strings."""
         def plain(value):
             value = float(value if digits is None else f"{value:.{digits}g}")
@@ -156,17 +174,17 @@ class Trace:
                 "provenance": self.provenance, "stopped": self.stopped}
 
     @classmethod
-    def from_dict(cls, saved):
+    def from_dict(cls, saved: dict[str, Any]) -> "Trace":
         """The trace that ``to_dict`` gave."""
         columns = {name: np.array([float(value) for value in column]) for name, column in saved["columns"].items()}
         return cls(TrainConfig(**saved["config"]), columns, saved["provenance"], saved["stopped"])
 
 
-def train(config, progress=False, on_probe=None, should_stop=None):
+def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[str, float]], object] | None = None,
+          should_stop: Callable[[], bool] | None = None) -> Trace:
     """Train by SGD as ``config`` says and measure the theory's quantities along the way.
 
-    On the CPU the result depends on nothing but the recipe, the versions and the number of threads. If the run diverges
-    it stops with a warning and keeps what it measured.
+    If the run diverges it stops with a warning and keeps what it measured.
 
     Args:
         config: A ``TrainConfig``.
@@ -187,15 +205,18 @@ def train(config, progress=False, on_probe=None, should_stop=None):
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = models.build(config.model, samples.num_classes, *inputs.shape[1:3], config.depth, config.width, config.skip)
+        model = models.build(config.model, samples.num_classes, inputs.shape[1], inputs.shape[2], config.depth, config.width,
+                             config.skip, config.norm, config.gain, config.sparsity)
     model.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay)
+    optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
+                                fused=device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
     steps_per_epoch = math.ceil(n / config.batch_size)
     num_steps = config.epochs * steps_per_epoch
     probe_steps = set(_evenly_spaced(num_steps, config.probes or num_steps).tolist())
     batches = _batches(n, config.batch_size, torch.Generator().manual_seed(config.seed))
 
-    rows, stopped = [], ""
+    rows: list[dict[str, float]] = []
+    stopped = ""
     bar = tqdm(total=num_steps, unit="step", disable=not progress)
     for step in range(num_steps + 1):
         rate = config.learning_rate
@@ -231,7 +252,7 @@ def train(config, progress=False, on_probe=None, should_stop=None):
     return Trace(config, columns, _provenance(device, time.perf_counter() - started), stopped)
 
 
-def measure(model, inputs, targets, generator=SHANNON):
+def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> dict[str, float]:
     """What the theory says about a model on some samples, as a dict of numbers.
 
     Args:
@@ -267,7 +288,7 @@ def measure(model, inputs, targets, generator=SHANNON):
             "accuracy": (outputs.argmax(-1) == targets).double().mean().item()}
 
 
-def find_device(name="auto"):
+def find_device(name: str = "auto") -> torch.device:
     """The torch device of that name; "auto" is what the environment variable CLT_DEVICE names, else a GPU if there is one."""
     if name == "auto":
         name = os.environ.get("CLT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -279,7 +300,7 @@ def find_device(name="auto"):
     return device
 
 
-def pearson(x, y):
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
     """Pearson correlation of log x and log y over a whole run.
 
     Args:
@@ -289,10 +310,10 @@ def pearson(x, y):
     Returns:
         A number in [−1, 1]; nan if a value is not positive and finite, or if x or y is constant.
     """
-    return float(local_pearson(x, y, len(x))[0])
+    return float(local_pearson(x, y, np.size(x))[0])
 
 
-def local_pearson(x, y, window=50):
+def local_pearson(x: ArrayLike, y: ArrayLike, window: int = 50) -> np.ndarray:
     """Pearson correlation of log x and log y in every window of consecutive measurements, the paper's measure.
 
     Args:
@@ -337,23 +358,46 @@ def _provenance(device, seconds):
 
 
 @functools.cache
-def code_hash(package=Path(__file__).parent):
-    """Hash of the code that a training run depends on: this module and those it imports, comments and docstrings aside."""
-    code, queue = {}, ["training"]
+def code_hash(package: Path = Path(__file__).parent) -> str:
+    """Hash of the code that a training run depends on: this module and those it imports, but for words and types.
+
+    Comments, docstrings, type annotations, and imports that nothing but annotations uses do not count.
+    """
+    code: dict[str, str] = {}
+    queue = ["training"]
     while queue:
         name = queue.pop()
         path = package / f"{name}.py"
         if name in code or not path.exists():  # what a package exports need not be a module
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {}  # name in this module -> where it comes from
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 queue += [node.module] if node.module else [alias.name for alias in node.names]
-            if hasattr(node, "body") and isinstance(node.body, list):
-                node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-        code[name] = ast.unparse(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                source = getattr(node, "module", None)
+                imported |= {alias.asname or alias.name.split(".")[0]: f"{source}.{alias.name}" for alias in node.names}
+            if isinstance(getattr(node, "body", None), list):
+                node.body = [part for part in map(_without_type, node.body) if not _is_words(part)] or [ast.Pass()]
+            if isinstance(node, (ast.FunctionDef, ast.arg)):
+                setattr(node, "returns" if isinstance(node, ast.FunctionDef) else "annotation", None)
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        imports = [f"{where} as {alias}" for alias, where in sorted(imported.items()) if alias in used]
+        code[name] = "\n".join([*imports, ast.unparse(tree)])
     return hashlib.sha256("\n".join(code[name] for name in sorted(code)).encode()).hexdigest()[:12]
 
 
-def _is_text(node):
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _without_type(node):
+    """``x: int = 3`` as ``x = 3``; without a value, as in the fields of a dataclass, any type will do."""
+    if not isinstance(node, ast.AnnAssign):
+        return node
+    if node.value is None:
+        return ast.AnnAssign(node.target, ast.Constant(...), None, node.simple)
+    return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+
+def _is_words(node):
+    """Imports are looked at by themselves."""
+    return isinstance(node, (ast.Import, ast.ImportFrom)) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clt_utils.models import NAMES, build
+from clt_utils.structure import structure_matrix
 
 SHAPES = [(1, 28), (3, 32), (1, 16)]
 
@@ -69,6 +70,55 @@ def test_model_b_is_model_a_plus_identities():
     assert torch.allclose(model_a(x), plain.flatten(1) @ weights[-2].T + weights[-1], atol=1e-6)
 
 
+def test_gain_and_norm_change_what_they_say_and_nothing_else():
+    def make(**options):
+        torch.manual_seed(0)
+        return build("model-a", 4, 1, 8, depth=2, width=5, **options)
+
+    plain, scaled, normed = make(), make(gain=3), make(norm="layer")
+    for (name, p), q in zip(plain.named_parameters(), scaled.parameters(), strict=True):
+        assert torch.equal(q, 3 * p if name.endswith("weight") else p)
+    assert count(normed) == count(plain) + 2 * 2 * 5
+    x = torch.randn(2, 1, 8, 8)
+    h = plain[:2](x)
+    for block in plain[2:4]:
+        z = block[0](h)
+        h = torch.relu((z - z.mean((1, 2, 3), keepdim=True)) / (z.var((1, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt())
+    assert torch.allclose(normed(x), plain[4:](h), atol=1e-5)
+
+
+def test_pruned_weights_are_the_smallest_and_are_no_part_of_theta():
+    torch.manual_seed(0)
+    plain = build("model-b", 4, 1, 8, depth=2, width=5)
+    torch.manual_seed(0)
+    pruned = build("model-b", 4, 1, 8, depth=2, width=5, sparsity=0.6)
+    layers = [[m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))] for model in (plain, pruned)]
+    for before, after in zip(*layers, strict=True):
+        size = before.weight.abs()
+        threshold = size.flatten().sort().values[round(0.6 * size.numel()) - 1]
+        assert torch.equal(after.weight.detach(), before.weight * (size > threshold)) and torch.equal(after.bias, before.bias)
+    inputs, targets = torch.rand(3, 1, 8, 8), torch.tensor([0, 1, 2])
+    optimizer = torch.optim.SGD(pruned.parameters(), 0.1, 0.9, weight_decay=5e-4)
+    gone = [layer.weight == 0 for layer in layers[1]]
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(pruned(inputs), targets).backward()
+        optimizer.step()
+    pruned(inputs)
+    assert all((layer.weight[zero] == 0).all() and (layer.weight[~zero] != 0).all() for layer, zero in zip(layers[1], gone, strict=True))
+    for mine, theirs in zip(*layers, strict=True):
+        mine.weight.data.copy_(theirs.weight)
+        mine.bias.data.copy_(theirs.bias)
+    A, kept = (structure_matrix(model, inputs, dtype=torch.float64) for model in (plain, pruned))
+    for x, A_x, kept_x in zip(inputs, A, kept, strict=True):  # the same function; of its slopes only those of kept weights count
+        rows = []
+        for k in range(4):
+            slopes = torch.autograd.grad(plain(x[None])[0, k], [p for layer in layers[0] for p in (layer.weight, layer.bias)])
+            rows.append(torch.cat([s.masked_fill(zero, 0).flatten() for s, zero in zip(slopes[::2], gone, strict=True)] + [b for b in slopes[1::2]]))
+        J = torch.stack(rows).double()
+        assert torch.allclose(kept_x, J @ J.T, rtol=1e-4, atol=1e-5) and torch.trace(A_x) > torch.trace(kept_x)
+
+
 def test_the_global_seed_fixes_the_weights():
     def weights(seed):
         torch.manual_seed(seed)
@@ -80,9 +130,15 @@ def test_the_global_seed_fixes_the_weights():
     (dict(name="lenett"), "Did you mean 'lenet'"),
     (dict(name="transformer"), "one of 'model-a', 'model-b', 'lenet', 'resnet18', 'vit'"),
     (dict(name="lenet", depth=3), "shape of lenet is fixed"),
-    (dict(name="resnet18", skip=True), "Only Models A and B"),
+    (dict(name="resnet18", skip=True), "Only Models A and B have a skip"),
     (dict(name="model-b", skip=False), "is \"model-a\""),
     (dict(name="model-a", depth=0), "depth=0"),
+    (dict(name="model-a", norm="batch"), "it couples the samples"),
+    (dict(name="model-a", gain=0), "gain=0"),
+    (dict(name="model-a", sparsity=1.0), "sparsity=1.0"),
+    (dict(name="lenet", norm="layer"), "have a norm to choose"),
+    (dict(name="vit", gain=2.0), "have a gain to choose"),
+    (dict(name="resnet18", sparsity=0.5), "have a sparsity to choose"),
     (dict(name="model-a", image_size=3), "at least 4"),
     (dict(name="lenet", image_size=11), "at least 12"),
     (dict(name="vit", image_size=30), "multiple of 4"),

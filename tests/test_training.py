@@ -26,7 +26,7 @@ def plain_sgd(config):
     """The recipe once more, in plain PyTorch with its own losses, scheduler and loader; returns the model and the data."""
     digits = load("digits", size=config.size, limit=config.limit, seed=config.seed)
     torch.manual_seed(config.seed)
-    model = build(config.model, 10, 1, config.size, config.depth, config.width)
+    model = build(config.model, 10, 1, config.size, config.depth, config.width, config.skip, config.norm, config.gain, config.sparsity)
     optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay)
     num_steps = config.epochs * -(-config.limit // config.batch_size)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
@@ -46,7 +46,8 @@ def plain_sgd(config):
     return model, digits
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"schedule": "constant", "momentum": 0.0, "batch_size": 5}])
+@pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"schedule": "constant", "momentum": 0.0, "batch_size": 5},
+                                     {"skip": True, "norm": "layer", "gain": 1.5}, {"sparsity": 0.5}])
 def test_training_is_plain_sgd(changes):
     config = TINY.replace(learning_rate=0.1, **changes)
     trace = train(config)
@@ -285,7 +286,14 @@ def test_the_code_hash_sees_code_and_nothing_else(tmp_path):
         return changed != training.code_hash()
 
     assert not edited("data", '"""', '"""Other words. ')
-    assert not edited("models", "    return model\n", "    # a comment\n\n    return model\n")
+    assert not edited("models", "    model.maxpool = ", "    # a comment\n\n    model.maxpool = ")
     assert edited("models", "nn.ReLU()", "nn.Tanh()")  # imported by training
     assert edited("_checks", "raise error", "raise  ValueError or error")  # imported by what training imports
     assert not edited("sweeps", "json.dumps", "json.loads")
+    assert not edited("models", "gain: float = 1.0", "gain = 1.0") and not edited("models", ") -> nn.Module:", "):")
+    assert not edited("training", "queue = [", "queue: list[str] = [") and not edited("training", "stopped: str", "stopped: object")
+    assert not edited("models", "import math\n", "import math\nfrom collections.abc import Sequence\n")
+    assert edited("models", "gain: float = 1.0", "gain: float = 2.0")
+    assert edited("training", "    seed: int = 0", "    seed: int = 1")
+    assert edited("training", "    config: TrainConfig\n", "    recipe: TrainConfig\n")
+    assert edited("duality", "import math\n", "import cmath as math\n")
