@@ -1,7 +1,7 @@
 # The four commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean browser bench
+.PHONY: site test lab clean browser bench pdf archive linkcheck
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -10,7 +10,9 @@ STAMP := .venv/.installed
 CORES ?= 2
 FIND_CHROMIUM := { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
+# The first line keeps the chapters' opening cell for Colab in line with the address of the book in _config.yml.
 site: $(STAMP)
+	@$(BIN)/python book/_ext/colab.py
 	@$(BIN)/jupyter-book build book --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going
 	@echo "The website is built. Open $(HTML)/index.html, or serve it with"
 	@echo "    $(BIN)/python -m http.server --directory $(HTML) 8000"
@@ -21,6 +23,20 @@ site: $(STAMP)
 test: browser site
 	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 tests book
+
+# The whole book in one PDF, printed by the Chromium that the browser tests use.
+pdf: browser site
+	@CHROMIUM=$$($(FIND_CHROMIUM)) $(BIN)/python book/_ext/publish.py pdf
+
+# The website in one zip, to carry along and to open without a network.
+archive: site
+	@$(BIN)/python book/_ext/publish.py archive
+
+# Asks every external link whether it is still there; without a network it lists them and says so.
+linkcheck: $(STAMP)
+	@rm -rf _build/linkcheck
+	@$(BIN)/jupyter-book build book --builder custom --custom-builder linkcheck --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -q >/dev/null 2>&1 || true
+	@$(BIN)/python book/_ext/publish.py links
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab book

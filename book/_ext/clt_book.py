@@ -65,8 +65,9 @@ def configure(app, config):
     options = config.html_theme_options
     if options.get("repository_url"):
         options |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
-        options["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org",
-                                     "colab_url": "https://colab.research.google.com"}
+        options["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
+        if options["repository_url"].startswith("https://github.com/"):  # Colab reads from no other place
+            options["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
 
 
 def forget_old_caches(app, error):
@@ -104,7 +105,7 @@ def visit_citation(self, node):
 
 
 def finish_page(app, pagename, templatename, context, doctree):
-    """Describe the page to search engines; drop the inline scripts that Sphinx 7.4 lists twice; search without a server."""
+    """What the theme leaves out: a description, search without a server, no script twice, no button that leads nowhere."""
     metatags = context.get("metatags", "")
     if 'name="description"' not in metatags:
         first = next(doctree.findall(nodes.paragraph), None) if doctree else None
@@ -113,6 +114,10 @@ def finish_page(app, pagename, templatename, context, doctree):
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
     if pagename == "search":  # a browser lets no page from the disk read others, so there the results come without excerpts
         app.add_js_file(None, body="if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;")
+    if not str(app.env.doc2path(pagename)).endswith(".ipynb"):  # Colab opens nothing else
+        for group in context.get("header_buttons", []):
+            if group.get("label") == "launch-buttons":
+                group["buttons"] = [button for button in group["buttons"] if button["text"] != "Colab"]
     scripts = context["script_files"]
     context["script_files"] = [script for i, script in enumerate(scripts) if script not in scripts[:i]]
 

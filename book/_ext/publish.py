@@ -1,0 +1,206 @@
+"""What is made from the built website: the whole book in one PDF, the site in one archive, a report on its external links.
+
+    python book/_ext/publish.py pdf | archive | links
+"""
+
+import json
+import os
+import shutil
+import sys
+import zipfile
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "_build"
+SITE = BUILD / "html"
+NAME = "conjugate-learning-theory"
+TITLE = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+
+def pages(toc):
+    """Every page named in a piece of the table of contents, in order."""
+    for key, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
+        if key in ("root", "file"):
+            yield value
+        elif isinstance(value, (dict, list)):
+            yield from pages(value)
+
+
+# ---- the whole book as one PDF
+
+def pdf():
+    """Print the book with Chromium, twice: the first time tells on which page each chapter starts."""
+    from playwright.sync_api import sync_playwright
+    from pypdf import PdfReader
+
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        sys.exit("Given: no Chromium. Expected: chromium, chromium-browser or google-chrome on the PATH, or its path in CHROMIUM.")
+    source, target = BUILD / "print.html", BUILD / f"{NAME}.pdf"
+    source.write_text(str(whole_book()), encoding="utf-8")
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS).new_page()
+        page.goto(source.as_uri())
+        page.evaluate("window.MathJax.startup.promise")
+        page.evaluate("document.fonts.ready")
+        for _ in range(2):
+            page.pdf(path=target, format="A4", margin={"top": "20mm", "bottom": "20mm", "left": "20mm", "right": "20mm"}, outline=True,
+                     tagged=True, print_background=True, display_header_footer=True, header_template="<span></span>",
+                     footer_template='<div style="font-size: 8pt; width: 100%; text-align: center" class="pageNumber"></div>')
+            reader = PdfReader(target)
+            starts = {name.lstrip("/"): reader.get_destination_page_number(place) + 1
+                      for name, place in reader.named_destinations.items()}
+            page.evaluate("""starts => document.querySelectorAll('.contents a').forEach(link => {
+                link.lastElementChild.textContent = starts[decodeURIComponent(link.hash.slice(1))] ?? '' })""", starts)
+    source.unlink()
+    print(f"{target.relative_to(ROOT)}: {len(reader.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
+
+
+def whole_book():
+    """All pages of the site as one, with a title page and a list of contents -> BeautifulSoup."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    names = list(pages(toc))
+    first = read(names[0])
+    book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
+                         "html.parser")
+    book.head.append(tag(book, "title", TITLE))
+    for sheet in first.find_all("link", rel="stylesheet"):
+        book.head.append(absolute(sheet, "href", SITE))
+    for script in first.find_all("script"):  # of all scripts only MathJax and its settings
+        if "mathjax" in (script.get("src") or script.text).lower():
+            book.head.append(absolute(script, "src", SITE))
+    book.head.append(tag(book, "style", (Path(__file__).parent / "print.css").read_text()))
+    book.body.append(title_page(book))
+    contents = tag(book, "nav", class_="contents")
+    contents.append(tag(book, "h1", "Contents"))
+    book.body.append(contents)
+    for part in [{"root": toc["root"]}, *(toc.get("parts") or [toc])]:
+        if part.get("caption"):
+            contents.append(tag(book, "p", part["caption"], class_="part"))
+        for name in pages(part):
+            article = chapter(name, names)
+            book.body.append(article)
+            link = tag(book, "a", href=f"#{anchor(name)}")
+            heading = article.find("h1")
+            link.append(tag(book, "span", " ".join(heading.get_text().split())))
+            link.append(tag(book, "span", "000"))
+            contents.append(link)
+    return book
+
+
+def title_page(book):
+    page = tag(book, "header", class_="title-page")
+    page.append(absolute(tag(book, "img", src="_static/logo.svg", alt=""), "src", SITE))
+    page.append(tag(book, "h1", TITLE))
+    page.append(tag(book, "p", "An interactive textbook in which every statement can be run"))
+    edition = f"Version {version('clt-utils')}, printed on {datetime.now(timezone.utc):%Y-%m-%d}."
+    page.append(tag(book, "p", f"{edition} Its sliders and live checks are in the website and the notebooks.", class_="small"))
+    return page
+
+
+def chapter(name, names):
+    """The text of one page, its anchors and links made those of one long document."""
+    article = read(name).find("article").extract()
+    folder = (SITE / f"{name}.html").parent
+    for useless in article.select(".headerlink, .clt-controls, .clt-note, clt-explorer > script, .cell-label"):
+        useless.decompose()
+    for details in article.find_all("details"):
+        details["open"] = ""
+    for node in article.find_all(id=True):
+        if not node.find_parent("svg"):  # the ids inside figures are their own
+            node["id"] = anchor(name, node["id"])
+    for link in article.find_all("a", href=True):
+        parts = urlsplit(link["href"])
+        if parts.scheme or parts.netloc:
+            continue
+        page = name
+        if parts.path:
+            path = (folder / unquote(parts.path)).resolve()
+            page = str(path.relative_to(SITE).with_suffix("")) if path.is_relative_to(SITE) else ""
+        if page in names:
+            link["href"] = f"#{anchor(page, unquote(parts.fragment))}"
+        else:
+            link.unwrap()  # pages of code and downloads are not in the book
+    for picture in article.find_all("img"):
+        absolute(picture, "src", folder)
+    article["id"] = anchor(name)
+    return article
+
+
+def anchor(page, name=""):
+    return f"{page.replace('/', '-')}--{name}" if name else page.replace("/", "-")
+
+
+def read(name):
+    path = SITE / f"{name}.html"
+    if not path.exists():
+        sys.exit(f"Given: no {path.relative_to(ROOT)}. Expected: the built website. Run `make site` first.")
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def tag(book, name, text="", class_="", **attributes):
+    node = book.new_tag(name, **attributes, **({"class": class_} if class_ else {}))
+    node.append(text)
+    return node
+
+
+def absolute(node, attribute, folder):
+    """Make a link to a file of the site absolute."""
+    if node.get(attribute):
+        node[attribute] = (folder / urlsplit(node[attribute]).path).resolve().as_uri()
+    return node
+
+
+# ---- the website as one archive
+
+START = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><meta http-equiv="refresh" content="0; url=site/{page}"></head>
+<body><p><a href="site/{page}">Open the book</a></p></body></html>
+"""
+
+
+def archive():
+    """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
+    read("index")
+    target = BUILD / f"{NAME}.zip"
+    root = yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
+        out.writestr(f"{NAME}/START-HERE.html", START.format(title=TITLE, page=quote(f"{root}.html")))
+        for path in sorted(SITE.rglob("*")):
+            if path.is_file() and path.name != ".buildinfo":
+                out.write(path, f"{NAME}/site/{path.relative_to(SITE)}")
+    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.1f} MB. Unpack it anywhere and open START-HERE.html.")
+
+
+# ---- links to elsewhere
+
+def links():
+    """Sort what Sphinx's link checker found -> exit status 1 if an address is gone; being offline is no failure."""
+    report = BUILD / "linkcheck" / "output.json"
+    if not report.exists():
+        sys.exit("Given: no report of Sphinx's link checker. Expected: one in _build/linkcheck. Run `make site`, then `make linkcheck`.")
+    lines = report.read_text(encoding="utf-8").splitlines()
+    found = {entry["uri"]: entry for entry in map(json.loads, lines) if entry["uri"].startswith("http")}
+    sorts = {"work": [], "are gone": [], "could not be reached": []}
+    for uri, entry in sorted(found.items()):
+        gone = entry["status"] == "broken" and entry["info"].startswith(("404", "410"))
+        sort = "are gone" if gone else "work" if entry["status"] in ("working", "redirected") else "could not be reached"
+        sorts[sort].append(f"  {uri}  ({entry['filename']})" + f"  {entry['info'][:80]}" * (sort != "work"))
+    for sort, entries in sorts.items():
+        print("\n".join([f"{len(entries)} of {len(found)} external links {sort}{':' * bool(entries)}", *entries]))
+    return 1 if sorts["are gone"] else 0
+
+
+if __name__ == "__main__":
+    commands = {"pdf": pdf, "archive": archive, "links": links}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    sys.exit(commands[sys.argv[1]]())
