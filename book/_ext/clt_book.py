@@ -45,7 +45,8 @@ def setup(app):
 def fingerprint(root=ROOT):
     """A hash of all that chapters compute with besides their own cells: the package and the recorded runs."""
     digest = hashlib.sha256()
-    for path in sorted([*(root / "clt_utils").rglob("*.py"), *(root / "clt_utils").rglob("*.json"), *(root / "book" / "results").rglob("*.json")]):
+    for path in sorted([*(root / "clt_utils").rglob("*.py"), *(root / "clt_utils").rglob("*.json"),
+                        *(root / "book" / "results").rglob("*.json")]):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
