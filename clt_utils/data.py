@@ -34,11 +34,12 @@ class Dataset:
     num_classes: int
     name: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.targets)
 
 
-def load(name, *, split="train", size=None, limit=None, seed=0, root=None):
+def load(name: str, *, split: str = "train", size: int | None = None, limit: int | None = None, seed: int = 0,
+         root: str | Path | None = None) -> Dataset:
     """One split of a data set, resized and limited on request.
 
     Digits have no split of their own: of every class each fifth image, in the order of the data, is a test image.
@@ -64,8 +65,8 @@ def load(name, *, split="train", size=None, limit=None, seed=0, root=None):
     require_name("split", split, ("train", "test"))
     require(size is None or size >= 1, f"size={size}", "a side of at least one pixel, or None")
     images, targets, num_classes = _digits(split) if name == "digits" else _torchvision(name, split, root)
-    require(limit is None or 1 <= limit <= len(targets), f"limit={limit}", f"from 1 to the {len(targets)} samples of {name}'s {split} split",
-            "Leave it out for all of them.")
+    require(limit is None or 1 <= limit <= len(targets), f"limit={limit}",
+            f"from 1 to the {len(targets)} samples of {name}'s {split} split", "Leave it out for all of them.")
     if limit is not None:
         chosen = _balanced(targets, num_classes, limit, seed)
         images, targets = images[chosen], targets[chosen]
@@ -75,7 +76,7 @@ def load(name, *, split="train", size=None, limit=None, seed=0, root=None):
     return Dataset(images.float() / 255, targets, num_classes, name)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Where downloads and cached runs go: the environment variable CLT_CACHE, or ``~/.cache/clt_utils``."""
     return Path(os.environ.get("CLT_CACHE", "~/.cache/clt_utils")).expanduser()
 

@@ -7,14 +7,18 @@ import itertools
 import json
 import os
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 from IPython.display import display
+from matplotlib.figure import Figure
 
 from . import plots
 from ._checks import require, require_name
-from .training import train
+from .sweeps import Sweep
+from .training import Trace, train
 
 LIMIT = 1_000_000
 """Largest explorer on the website, in bytes."""
@@ -23,7 +27,8 @@ ID = "clt0id"
 """Stands in the figures' ids until it is known where they go."""
 
 
-def explore(source, figure, *, alt=None, **axes):
+def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callable[..., str] | None = None,
+            **axes: Sequence[Any]) -> "Explorer":
     """Sliders over a grid of points, with a figure for each point.
 
     With a kernel the figure follows the sliders, and "Run it now" trains at the point where they stand, in the background;
@@ -67,15 +72,16 @@ class Explorer:
         points: All points, the last axis fastest.
     """
 
-    def __init__(self, source, figure, alt, axes):
+    def __init__(self, source: Sweep | None, figure: Callable[..., Figure], alt: Callable[..., str] | None,
+                 axes: dict[str, list[Any]]) -> None:
         self.source, self.axes = source, axes
         self._figure, self._alt = figure, alt
         self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-        self._drawn = {}  # recorded figures by point
-        self._fresh = {}  # runs trained here by point
+        self._drawn: dict[tuple, tuple[str, str]] = {}  # recorded figures by point
+        self._fresh: dict[tuple, list[Trace]] = {}  # runs trained here by point
         self._turn = 0    # counts the sliders' moves and the buttons' clicks: training for an earlier turn is out of date
 
-    def draw(self, point, runs=None):
+    def draw(self, point: dict[str, Any], runs: Sequence[Trace] | None = None) -> tuple[Figure, str]:
         """The figure at a point, of these runs instead of the recorded ones -> (matplotlib figure, its alternative text)."""
         known = (point,) if self.source is None else (self.source[point] if runs is None else runs, point)
         fig = self._figure(*known)
@@ -119,7 +125,7 @@ class Explorer:
         plt.close(fig)
         return {"image/png": image, "text/plain": alt}
 
-    def html(self):
+    def html(self) -> str:
         """The explorer of the website: the first figure, its text and controls, and all other figures as data.
 
         Raises:
@@ -129,14 +135,14 @@ class Explorer:
         parts = {part: i for i, part in enumerate(dict.fromkeys(itertools.chain(*frames)))}
         data = {"axes": [[_text(value) for value in values] for values in self.axes.values()], "parts": list(parts),
                 "frames": [_runs([parts[part] for part in frame]) for frame in frames]}
-        data = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
+        inline = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
         first, alt = self._frame(self.points[0])
         page = _unique(f"""<clt-explorer>
 <div class="clt-controls" hidden>{"".join(_control(name, values) for name, values in self.axes.items())}</div>
 <div class="clt-frame">{first}</div>
 <p class="clt-words" aria-live="polite">{html.escape(alt)}</p>
 <p class="clt-note">This is one of {len(frames)} figures; the sliders that choose among them need JavaScript.</p>
-<script type="application/json">{data}</script>
+<script type="application/json">{inline}</script>
 </clt-explorer>""")
         size = len(page.encode())
         require(size <= LIMIT, f"an explorer of {len(frames)} figures and {size:,} bytes", f"at most {LIMIT:,} bytes",
@@ -146,7 +152,7 @@ class Explorer:
     # ---- live, with a kernel
 
     @functools.cached_property
-    def widget(self):
+    def widget(self) -> widgets.VBox:
         for control in self._controls.values():
             control.observe(self._moved, "value")
         self._run_button = widgets.Button(description="Run it now", icon="play")
@@ -167,7 +173,7 @@ class Explorer:
                 for name, values in self.axes.items()}
 
     @property
-    def point(self):
+    def point(self) -> dict[str, Any]:
         return {name: control.value for name, control in self._controls.items()}
 
     def _moved(self, change=None):
@@ -189,11 +195,11 @@ class Explorer:
         self._end_turn()
         self._run_button.disabled, self._cancel_button.disabled = True, False
         self._bar.value, self._bar.layout.visibility, self._status.value = 0, "visible", "Training…"
+        later: Callable[..., object]
         try:  # figures are drawn where the notebook's own are drawn, in the main thread: pyplot knows only one
             later = asyncio.get_running_loop().call_soon_threadsafe
         except RuntimeError:  # no notebook
-            def later(call, *args):
-                call(*args)
+            later = lambda call, *args: call(*args)
         self._thread = threading.Thread(target=self._train, args=(self._turn, self.point, later), daemon=True)
         self._thread.start()
 
@@ -206,11 +212,14 @@ class Explorer:
         self._run_button.disabled, self._cancel_button.disabled, self._bar.layout.visibility = False, True, "hidden"
 
     def _train(self, turn, point, later):
+        assert self.source is not None, "without a source there is no button to run it"
+
         def stale():
             return turn != self._turn
 
         try:
-            runs, configs = [], self.source.configs(point)
+            runs: list[Trace] = []
+            configs = self.source.configs(point)
             for config in configs:
                 def progress(row, config=config):
                     if not stale():
@@ -270,7 +279,7 @@ def _control(name, values):
 
 def _runs(indices):
     """Consecutive integers as [start, count, start, count, ...]."""
-    runs = []
+    runs: list[int] = []
     for i in indices:
         if runs and runs[-2] + runs[-1] == i:
             runs[-1] += 1

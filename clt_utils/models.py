@@ -49,8 +49,9 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
             if sparsity:
                 prune.l1_unstructured(layer, "weight", sparsity)
         return model
-    for what, value, usual in (("skip", skip, None), ("norm", norm, None), ("gain", gain, 1.0), ("sparsity", sparsity, 0.0)):
-        require(value == usual, f"{what}={value!r} for {name}", str(usual), f"Only Models A and B have a {what} to choose.")
+    chosen = {"skip": (skip, None), "norm": (norm, None), "gain": (gain, 1.0), "sparsity": (sparsity, 0.0)}
+    for what, (given, usual) in chosen.items():
+        require(given == usual, f"{what}={given!r} for {name}", str(usual), f"Only Models A and B have a {what} to choose.")
     if name == "vit":
         return _vit(num_classes, in_channels, image_size, depth or 6, width or 192)
     require(depth is None and width is None, f"depth={depth}, width={width} for {name}", "None", f"The shape of {name} is fixed.")

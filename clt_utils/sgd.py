@@ -4,18 +4,21 @@ A *task* here is a function ``losses(theta)`` from flat parameters (P,) to the l
 makes one of a model and its data. Everything is a plain function of ``theta``, so ``torch.func`` can batch it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from . import bounds
 from ._checks import require
-from .duality import SHANNON, fenchel_young_loss
+from .duality import SHANNON, Generator, fenchel_young_loss
+
+Task = Callable[[Tensor], Tensor]
 
 
-def flat_losses(model, inputs, targets, generator=SHANNON):
+def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> tuple[Task, Tensor]:
     """The losses of a model's samples as a function of its flat parameters.
 
     Args:
@@ -37,7 +40,7 @@ def flat_losses(model, inputs, targets, generator=SHANNON):
     return losses, torch.cat([p.detach().flatten() for p in parameters.values()])
 
 
-def draw_batches(n, batch_size, num_steps, seed=0):
+def draw_batches(n: int, batch_size: int, num_steps: int, seed: int = 0) -> Tensor:
     """Fresh uniform batches without replacement within each, a tensor of indices (num_steps, batch_size)."""
     require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
     random = torch.Generator().manual_seed(seed)
@@ -65,12 +68,12 @@ class Run:
     step: float
 
     @property
-    def drop(self):
+    def drop(self) -> float:
         """R̂(θ_0) − R̂(θ_N)."""
         return (self.losses[0] - self.losses[-1]).mean().item()
 
     @property
-    def interference(self):
+    def interference(self) -> Tensor:
         """R_out(θ_{k+1}) − R_out(θ_k), the change of the samples outside the batch at each step, (N,); zero for a full batch."""
         n, m = self.losses.shape[1], self.batches.shape[1]
         change = self.losses[1:] - self.losses[:-1]
@@ -78,7 +81,7 @@ class Run:
             return torch.zeros(len(change), dtype=change.dtype)
         return (change.sum(-1) - change.gather(1, self.batches).sum(-1)) / (n - m)
 
-    def gradient_bound(self, smoothness=None):
+    def gradient_bound(self, smoothness: float | None = None) -> float:
         """``bounds.sgd_gradient_bound`` of this run, with its own interference and, unless given, its own largest smoothness."""
         smoothness = self.smoothness.max().item() if smoothness is None else smoothness
         return bounds.sgd_gradient_bound(self.drop, self.interference.mean().item(), n=self.losses.shape[1],
@@ -86,7 +89,7 @@ class Run:
                                          num_steps=len(self.batches))
 
 
-def run(losses, theta, batches, step, points=4):
+def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int = 4) -> Run:
     """Plain SGD: θ_{k+1} = θ_k − α ∇L_{B_k}(θ_k), no momentum, no weight decay.
 
     Args:
@@ -102,7 +105,7 @@ def run(losses, theta, batches, step, points=4):
     require(step > 0, f"step={step}", "a positive number")
     values, norms, smoothness = [losses(theta).detach()], [], []
     for batch in batches:
-        gradient = grad(lambda t: losses(t)[batch].mean())  # noqa: B023 (used within this turn of the loop only)
+        gradient = grad(lambda t: losses(t)[batch].mean())
         direction = gradient(theta)
         after = theta - step * direction
         smoothness.append(segment_smoothness(gradient, theta, after, points) if points else float("nan"))
@@ -112,7 +115,7 @@ def run(losses, theta, batches, step, points=4):
     return Run(theta, torch.stack(values), torch.stack(norms), torch.tensor(smoothness, dtype=theta.dtype), batches, step)
 
 
-def segment_smoothness(gradient, start, end, points=4):
+def segment_smoothness(gradient: Callable[[Tensor], Tensor], start: Tensor, end: Tensor, points: int = 4) -> float:
     """The largest ‖∇F(θ_t) − ∇F(θ_0)‖ / ‖θ_t − θ_0‖ on the way from θ_0 to θ_1: all that ``descent-lemma`` asks of L.
 
     Args:
@@ -131,7 +134,7 @@ def segment_smoothness(gradient, start, end, points=4):
     return (change.norm(dim=-1) / (t * shift.norm())).max().item()
 
 
-def hessian_norm(loss, theta, iterations=30, seed=0):
+def hessian_norm(loss: Task, theta: Tensor, iterations: int = 30, seed: int = 0) -> float:
     """The largest absolute eigenvalue of the Hessian, by power iteration, without forming the Hessian.
 
     Args:
@@ -149,5 +152,5 @@ def hessian_norm(loss, theta, iterations=30, seed=0):
         if not vector.any():
             return 0.0
         unit = vector / vector.norm()
-        vector = grad(lambda t: grad(loss)(t) @ unit)(theta)  # noqa: B023 (used within this turn of the loop only)
+        vector = grad(lambda t: grad(loss)(t) @ unit)(theta)
     return vector.norm().item()

@@ -1,8 +1,10 @@
 """Grids of training runs: cached, resumable, parallel, and recorded with their provenance for the chapters to read.
 
-    python -m clt_utils.sweeps list            the sweeps of the book and how much of each is recorded and cached
+    python -m clt_utils.sweeps list            the sweeps of the book, how much of each is recorded and cached, and the time it took
     python -m clt_utils.sweeps run NAME        compute what is missing, and record it into book/results/NAME.json
     python -m clt_utils.sweeps verify NAME     recompute random runs and compare them with what is recorded
+
+NAME may be ``all``.
 """
 
 import argparse
@@ -15,8 +17,10 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -35,7 +39,8 @@ DIGITS = 6
 """Significant digits of a recorded number."""
 
 TOLERANCE = 0.05
-"""What ``compare`` may say of a recorded run and a repeated one. Other versions and machines round differently, and training
+"""What ``compare`` may say of a recorded run and one repeated elsewhere. The same code, versions, processor and number of
+threads repeat a run bit for bit, and only the rounding of the record is left. Others round differently, and training
 amplifies it: weights that differ by 1e-7 at the start were seen to end up to 1e-2 apart."""
 
 
@@ -49,24 +54,24 @@ class Sweep:
         **axes: Values of fields of ``TrainConfig``; ``seed`` is an axis too, but it does not make points.
     """
 
-    def __init__(self, name, base, *, keep=None, **axes):
+    def __init__(self, name: str, base: TrainConfig, *, keep: int | None = None, **axes: Iterable[Any]) -> None:
         for axis, values in axes.items():
             require_name("axis", axis, FIELDS)
             require(not isinstance(values, str) and len(list(values)) > 0, f"{axis}={values!r}", "a list of values")
         self.name, self.base, self.keep = name, base, keep
         self.seeds = list(axes.pop("seed", [base.seed]))
         self.axes = {axis: list(values) for axis, values in axes.items()}
-        self._runs = None
+        self._runs: dict[TrainConfig, Trace] | None = None
 
-    def points(self):
+    def points(self) -> list[dict[str, Any]]:
         """Every combination of the axes but the seed, as dicts like ``{"depth": 2, "skip": True}``; the last axis runs fastest."""
         return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
 
-    def configs(self, point=None):
+    def configs(self, point: dict[str, Any] | None = None) -> list[TrainConfig]:
         """The recipes of a point, one for each seed; without a point those of the whole sweep."""
         return [self.base.replace(**p, seed=seed) for p in ([point] if point is not None else self.points()) for seed in self.seeds]
 
-    def run(self, workers=2, dask=None, progress=True):
+    def run(self, workers: int = 2, dask: str | None = None, progress: bool = True) -> "Report":
         """Compute every run that is not in the cache; kill it at any moment and call it again.
 
         Every finished run is kept under ``cache_folder() / "sweeps"``. Processes that share this folder share the work: a
@@ -98,29 +103,30 @@ class Sweep:
         self._runs = {config: Trace.from_dict(o.trace) for config, o in outcomes.items() if o.trace}
         return Report(*[tuple(c for c in configs if outcomes[c].kind == kind) for kind in ("computed", "cached", "failed")])
 
-    def record(self):
+    def record(self) -> Path:
         """Write the runs of the last ``run`` to ``book/results``, thinned and rounded; refuses a sweep with gaps."""
-        require(self._runs, "a sweep that did not run", "its runs", "Call `run()` first.")
-        missing = [c for c in self.configs() if c not in self._runs]
+        runs = self._runs or {}
+        require(runs, "a sweep that did not run", "its runs", "Call `run()` first.")
+        missing = [c for c in self.configs() if c not in runs]
         require(not missing, f"{len(missing)} of {len(self.configs())} runs missing, the first {_recipe(missing[0]) if missing else ''}",
                 "all of them", "Look at the report of `run()`.")
-        traces = [self._runs[c] if self.keep is None else self._runs[c].thin(self.keep) for c in self.configs()]
+        traces = [runs[c] if self.keep is None else runs[c].thin(self.keep) for c in self.configs()]
         _write(self.file, {"sweep": self.name, "axes": self.axes, "seeds": self.seeds, "runs": [t.to_dict(DIGITS) for t in traces]})
         return self.file
 
     @property
-    def file(self):
+    def file(self) -> Path:
         """Where the sweep is recorded."""
         return RESULTS / f"{self.name}.json"
 
-    def load(self):
+    def load(self) -> dict[TrainConfig, Trace]:
         """The recorded runs, a dict from recipe to ``Trace``."""
         require(self.file.exists(), f"the sweep {self.name!r}, which is not recorded in {self.file.parent}", "a recorded sweep",
                 f"Record it with `python -m clt_utils.sweeps run {self.name}`.", FileNotFoundError)
         traces = [Trace.from_dict(run) for run in json.loads(self.file.read_text(encoding="utf-8"))["runs"]]
         return {trace.config: trace for trace in traces}
 
-    def __getitem__(self, point):
+    def __getitem__(self, point: dict[str, Any]) -> list[Trace]:
         """The runs of a point, a list over the seeds, as last computed or else as recorded."""
         for axis in point:
             require_name("axis", axis, tuple(self.axes))
@@ -131,7 +137,7 @@ class Sweep:
         require(found, f"the point {point}, which is not recorded", f"values among {self.axes}", error=KeyError)
         return found
 
-    def verify(self, count=2, seed=None):
+    def verify(self, count: int = 2, seed: int | None = None) -> list[tuple[TrainConfig, float]]:
         """Recompute some recorded runs from nothing, whatever is in the cache.
 
         Args:
@@ -146,7 +152,7 @@ class Sweep:
         return [(config, compare(recorded[config], _train_on_one_thread(config))) for config in chosen]
 
 
-def compare(expected, actual):
+def compare(expected: Trace, actual: Trace) -> float:
     """How far two runs of one recipe are apart: the largest relative difference over all columns, a few moments aside.
 
     Where a run passes close to a kink, or its mean gradient close to zero, rounding that differs between two machines shows
@@ -176,11 +182,11 @@ def compare(expected, actual):
 class Report:
     """What became of a sweep's runs: tuples of recipes."""
 
-    computed: tuple
-    cached: tuple
-    failed: tuple
+    computed: tuple[TrainConfig, ...]
+    cached: tuple[TrainConfig, ...]
+    failed: tuple[TrainConfig, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{len(self.computed)} computed, {len(self.cached)} from the cache, {len(self.failed)} failed"
 
 
@@ -217,11 +223,11 @@ def _cached_outcome(config):
     return _Outcome(config, "cached", json.loads(_cached(config).read_text(encoding="utf-8")))
 
 
-def _train_on_one_thread(config):
+def _train_on_one_thread(config, **options):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(config)
+        return train(config, **options)
     finally:
         torch.set_num_threads(threads)
 
@@ -250,22 +256,29 @@ def _write(path, content):
     os.replace(part, path)
 
 
+# Models A and B on images of 12×12, one batch size and shape, from which the sweeps over one property start
+_BLOCKS = TrainConfig.mini(model="model-a", size=12, depth=4, width=16, batch_size=4, probes=20, device="cpu")
+
 SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
-    Sweep("architecture-digits", TrainConfig.mini(model="model-a", probes=60, device="cpu"),
-          depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], seed=range(5)),
     # two larger models on images of 16×16, so that a laptop records each in minutes
+    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, probes=40, device="cpu"),
+          loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("vit-digits", TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=120, device="cpu"),
           loss=["cross-entropy", "squared"], seed=range(5)),
-    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, probes=20, device="cpu"),
+    Sweep("architecture-digits", _BLOCKS, depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], width=[4, 16],
           loss=["cross-entropy", "squared"], seed=range(5)),
+    Sweep("width-digits", _BLOCKS, width=[4, 8, 16, 32], skip=[False, True], seed=range(5)),
+    Sweep("gain-digits", _BLOCKS, gain=[0.5, 1.0, 1.5, 2.0], skip=[False, True], seed=range(5)),
+    Sweep("sparsity-digits", _BLOCKS, sparsity=[0.0, 0.3, 0.6, 0.9], skip=[False, True], seed=range(5)),
+    Sweep("norm-digits", _BLOCKS, norm=[None, "layer"], depth=[2, 4, 8], skip=[False, True], seed=range(5)),
     Sweep("sgd-digits", TrainConfig.mini(epochs=120, momentum=0.0, weight_decay=0.0, schedule="constant", probes=40, device="cpu"),
           batch_size=[1, 4, 16], learning_rate=[0.03, 0.1], loss=["cross-entropy", "squared"], seed=range(5)),
 ]}
 """Every sweep that the book records, by name."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m clt_utils.sweeps", description="Compute, record and verify the book's sweeps.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -276,16 +289,16 @@ def main(arguments=None):
     verify = commands.add_parser("verify", help="recompute random runs and compare them with the record")
     verify.add_argument("--count", type=int, default=2, help="how many runs (default 2)")
     for command in (run, verify):
-        command.add_argument("name", help=", ".join(SWEEPS))
+        command.add_argument("name", help=", ".join([*SWEEPS, "all"]))
     options = parser.parse_args(arguments)
     if options.command == "list":
         for sweep in SWEEPS.values():
             print(_summary(sweep))
         return 0
     try:
-        require_name("sweep", options.name, tuple(SWEEPS))
-        sweep = SWEEPS[options.name]
-        return _run(sweep, options) if options.command == "run" else _verify(sweep, options)
+        require_name("sweep", options.name, (*SWEEPS, "all"))
+        do = _run if options.command == "run" else _verify
+        return max(do(sweep, options) for name, sweep in SWEEPS.items() if options.name in (name, "all"))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -296,8 +309,9 @@ def _summary(sweep):
     recorded = sweep.load() if sweep.file.exists() else {}
     old = sum(trace.provenance["code"] != code_hash() for trace in recorded.values())
     cached = sum(_cached(config).exists() for config in configs)
+    seconds = sum(trace.provenance["seconds"] for trace in recorded.values())
     return (f"{sweep.name}: {len(configs)} runs, {sum(c in recorded for c in configs)} recorded"
-            f"{f' ({old} by other code)' if old else ''}, {cached} cached")
+            f"{f' ({old} by other code)' if old else ''}{f' in {seconds:.0f} s of one core' if recorded else ''}, {cached} cached")
 
 
 def _run(sweep, options):

@@ -272,7 +272,7 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
     outputs = model(inputs)
     risk = fenchel_young_loss(generator, targets, outputs).mean()
     gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
-    grad_norm_sq = sum(g.double().square().sum() for g in gradients).item()
+    grad_norm_sq = sum(g.double().square().sum().item() for g in gradients)
     seen = probe(model, inputs, targets, generator)
     energy, lam_min, lam_max = seen.energy.mean().item(), seen.lam_min.min().item(), seen.lam_max.max().item()
     p_min = seen.p_min.min().item() if generator.on_simplex else math.nan
@@ -353,8 +353,8 @@ def _batches(n, batch_size, random):
 def _provenance(device, seconds):
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2), "device": name,
-            "threads": torch.get_num_threads(), "python": platform.python_version(), "torch": torch.__version__,
-            "numpy": np.__version__, "code": code_hash()}
+            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads(),
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "code": code_hash()}
 
 
 @functools.cache
@@ -371,17 +371,19 @@ def code_hash(package: Path = Path(__file__).parent) -> str:
         if name in code or not path.exists():  # what a package exports need not be a module
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        imported = {}  # name in this module -> where it comes from
+        imported: dict[str, str] = {}  # name in this module -> where it comes from
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 queue += [node.module] if node.module else [alias.name for alias in node.names]
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 source = getattr(node, "module", None)
                 imported |= {alias.asname or alias.name.split(".")[0]: f"{source}.{alias.name}" for alias in node.names}
-            if isinstance(getattr(node, "body", None), list):
+            if isinstance(node, ast.arg):
+                node.annotation = None
+            if isinstance(node, ast.FunctionDef):
+                node.returns = None
+            if hasattr(node, "body") and isinstance(node.body, list):
                 node.body = [part for part in map(_without_type, node.body) if not _is_words(part)] or [ast.Pass()]
-            if isinstance(node, (ast.FunctionDef, ast.arg)):
-                setattr(node, "returns" if isinstance(node, ast.FunctionDef) else "annotation", None)
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         imports = [f"{where} as {alias}" for alias, where in sorted(imported.items()) if alias in used]
         code[name] = "\n".join([*imports, ast.unparse(tree)])

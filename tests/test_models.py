@@ -114,7 +114,8 @@ def test_pruned_weights_are_the_smallest_and_are_no_part_of_theta():
         rows = []
         for k in range(4):
             slopes = torch.autograd.grad(plain(x[None])[0, k], [p for layer in layers[0] for p in (layer.weight, layer.bias)])
-            rows.append(torch.cat([s.masked_fill(zero, 0).flatten() for s, zero in zip(slopes[::2], gone, strict=True)] + [b for b in slopes[1::2]]))
+            of_kept = [slope.masked_fill(zero, 0).flatten() for slope, zero in zip(slopes[::2], gone, strict=True)]
+            rows.append(torch.cat([*of_kept, *slopes[1::2]]))
         J = torch.stack(rows).double()
         assert torch.allclose(kept_x, J @ J.T, rtol=1e-4, atol=1e-5) and torch.trace(A_x) > torch.trace(kept_x)
 
