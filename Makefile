@@ -1,7 +1,7 @@
 # The four commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean browser bench pdf archive linkcheck
+.PHONY: site test lab clean browser bench pdf archive linkcheck student instructor
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -37,6 +37,10 @@ linkcheck: $(STAMP)
 	@rm -rf _build/linkcheck
 	@$(BIN)/jupyter-book build book --builder custom --custom-builder linkcheck --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -q >/dev/null 2>&1 || true
 	@$(BIN)/python book/_ext/publish.py links
+
+# The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
+student instructor: $(STAMP)
+	@$(BIN)/python book/teach/editions.py $@
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab book
