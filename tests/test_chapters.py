@@ -10,11 +10,12 @@ from sitemap import ROOT
 from clt_utils.exercises import load_answers
 
 sys.path.insert(0, str(ROOT / "book" / "teach"))
-from editions import GRADES, chapters, exercises  # noqa: E402
+from editions import GRADES, chapters, exercises
 
 CHAPTERS = chapters()
 NAMES = [str(path.relative_to(ROOT / "book").with_suffix("")) for path in CHAPTERS]
-OPENING = re.compile(r"\A# .+\n\n```\{chapter-facts\}\n(?::gpu: .+\n)?```\n[\s\S]*^\*\*You will be able to\*\*[\s\S]*\*\*You need\*\* ", re.M)
+OPENING = re.compile(r"\A# .+\n\n```\{chapter-facts\}\n(?::gpu: .+\n)?```\n"
+                     r"[\s\S]*^\*\*You will be able to\*\*[\s\S]*\*\*You need\*\* ", re.M)
 CHECKED = re.compile(r'^check_answer\("(ex-[a-z0-9-]+)", (?!\.\.\.|\[\.\.\.)', re.M)
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=NAMES)
 

@@ -44,8 +44,8 @@ def test_never_rejected_at_a_rounding_edge(value, digits):
     rounded = [float(f"{value:.{k}e}") for k in (digits - 1, digits, digits + 3)]
     unit = 10.0 ** (Decimal(value).adjusted() - digits + 1)
     truncated = math.floor(value / unit) * unit
-    for given in (value, *rounded, truncated, value * (1 + 1e-9), value * (1 - 1e-9)):
-        assert verdict(recorded, given) == "right."
+    for near in (value, *rounded, truncated, value * (1 + 1e-9), value * (1 - 1e-9)):
+        assert verdict(recorded, near) == "right."
     for factor in (1 + 30 * 10.0 ** -digits, 1 - 30 * 10.0 ** -digits):
         assert verdict(recorded, value * factor).startswith("not yet.")
 

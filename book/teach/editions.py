@@ -203,32 +203,45 @@ No GPU is needed. The handwritten digits that the chapters use come with the pac
 """
 
 README = {
-    "student": "# Conjugate Learning Theory, student edition\n\nThe chapters of the book with all exercises, without solutions.\n\n" + INSTALL + """
+    "student": f"""\
+# Conjugate Learning Theory, student edition
+
+The chapters of the book with all exercises, without solutions.
+
+{INSTALL}
 ## Work with it
 
-Read a chapter, run its cells from top to bottom, change numbers and see what happens. Each exercise says what it asks of you: *understand*, *compute*, *prove*,
-*experiment*, or *open*, which has no model answer. Below it is a place for your answer. Where an answer can be checked, there is a cell like
+Read a chapter, run its cells from top to bottom, change numbers and see what happens. Each exercise says what it asks of you:
+*understand*, *compute*, *prove*, *experiment*, or *open*, which has no model answer. Below it is a place for your answer. Where
+an answer can be checked, there is a cell like
 
 ```python
 check_answer("ex-two-annotators", [..., ...])
 ```
 
-Put your numbers in place of the dots and run it, as often as you like. It compares about three significant digits, says whether you are right, and hints if not.
+Put your numbers in place of the dots and run it, as often as you like. It compares about three significant digits, says whether
+you are right, and hints if not.
 
 ## Chapters
 
-{chapters}
+{{chapters}}
 """,
-    "instructor": "# Conjugate Learning Theory, instructor edition\n\nThe chapters of the book with all exercises and solutions.\n\n" + INSTALL + """
+    "instructor": f"""\
+# Conjugate Learning Theory, instructor edition
+
+The chapters of the book with all exercises and solutions.
+
+{INSTALL}
 ## Work with it
 
-Each exercise says what it asks for: *understand*, *compute*, *prove*, *experiment*, or *open*; its solution follows it. Solutions with an answer end with
-`check_answer`, the call with which students check theirs, so they agree by construction. The student edition is made from the same notebooks; hand out that one. The
-self-checks hold hashes of the answers: they keep honest eyes honest, and are not made for grading.
+Each exercise says what it asks for: *understand*, *compute*, *prove*, *experiment*, or *open*; its solution follows it. Solutions
+with an answer end with `check_answer`, the call with which students check theirs, so they agree by construction. The student
+edition is made from the same notebooks; hand out that one. The self-checks hold hashes of the answers: they keep honest eyes
+honest, and are not made for grading.
 
 ## Chapters
 
-{chapters}
+{{chapters}}
 """,
 }
 
