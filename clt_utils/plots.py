@@ -23,6 +23,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from numpy.typing import ArrayLike
 
 from ._checks import require, require_name
+from .training import local_pearson
 
 
 class Columns(Protocol):
@@ -263,6 +264,68 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
     ax.plot(x, np.median(values, axis=0), **style)
     if len(traces) > 1:
         ax.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
+
+
+def watched(traces: Sequence[Columns], window: int) -> Figure:
+    """A network watched as the paper does: risk between its bounds, spectrum and energy, local correlation of bound and risk.
+
+    Args:
+        traces: One a seed; medians are drawn, in bands from the smallest to the largest value.
+        window: Measurements in a window of ``training.local_pearson``, which correlates logarithms; drawn at its middle.
+
+    Returns:
+        A matplotlib figure with three panels over the epochs.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.4))
+    for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
+                                (r"risk $\hat R$ and its bounds", r"eigenvalues $\lambda$, energy $\hat E$")):
+        for name in names:
+            draw_curve(ax, traces, name, "epoch")
+        log_scale(ax)
+        ax.set(title=f"{title}\n(log scale)")
+    length = min(len(trace["epoch"]) for trace in traces)
+    middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
+    some = np.linspace(0, len(middle) - 1, min(len(middle), POINTS)).round().astype(int)
+    for name in ("lower", "upper", "upper_sharp"):
+        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, some]
+        axes[2].plot(middle[some], np.median(local, axis=0), **CURVES[name])
+        axes[2].fill_between(middle[some], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
+    axes[2].set(title="correlation of log bound\nand log risk, in a window", ylim=(-1.05, 1.05))
+    for ax in axes:
+        ax.set(xlabel="epoch")
+    legend(fig, ncols=3)
+    return fig
+
+
+def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -> Figure:
+    """λ_min, condition number, energy and risk at the first (hollow, dashed) and the last measurement (filled), by a property.
+
+    Args:
+        groups: The name of each property -> {value: (runs of Model A, runs of Model B)}, one run a seed; a column each.
+
+    Returns:
+        A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
+    """
+    measures = {r"$\lambda_{\min}$": lambda run: run["lam_min"],
+                r"$\lambda_{\max}/\lambda_{\min}$": lambda run: run["lam_max"] / run["lam_min"],
+                r"energy $\hat E$": lambda run: run["energy"], r"risk $\hat R$": lambda run: run["risk"]}
+    fig, axes = plt.subplots(4, len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
+    for column, (group, values) in zip(axes.T, groups.items()):
+        for ax, measure in zip(column, measures.values()):
+            for model, (letter, color, marker) in enumerate((("A", "vermillion", "o"), ("B", "blue", "s"))):
+                for at, when, dash, face in ((0, "start", "--", "none"), (-1, "end", "-", COLORS[color])):
+                    seen = np.array([[measure(run)[at] for run in runs[model]] for runs in values.values()])
+                    middle = np.median(seen, axis=1)
+                    places = np.arange(len(seen)) + 0.16 * model + 0.08 * (at == -1) - 0.12
+                    ax.errorbar(places, middle, [middle - seen.min(1), seen.max(1) - middle], color=COLORS[color], linestyle=dash,
+                                marker=marker, markersize=4, markerfacecolor=face, linewidth=1, label=f"Model {letter}, {when}")
+            log_scale(ax)
+            ax.set_xticks(range(len(values)), ["none" if value is None else f"{value}" for value in values])
+        column[-1].set_xlabel(group)
+    for ax, label in zip(axes[:, 0], measures):
+        ax.set_ylabel(label)
+    legend(fig, ncols=2)
+    return fig
 
 
 # ---- figures that explain

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from scipy import stats
 from scipy.optimize import brentq
 
 from clt_utils import plots
@@ -160,6 +161,34 @@ def test_seeds_measured_at_different_steps_are_refused():
     given[1]["step"] = given[1]["step"] * 2
     with pytest.raises(ValueError, match="different steps"):
         plots.spectrum(given)
+
+
+def test_a_watched_network_has_its_local_correlations_at_the_middle_of_the_windows():
+    given = traces(seeds=3, steps=40)
+    for i, trace in enumerate(given):
+        trace["epoch"] = trace["step"] / 8
+        trace["upper"] = 2.0 + np.sin(trace["step"] + i)
+    fig = plots.watched(given, window=10)
+    assert [len(ax.get_lines()) for ax in fig.axes] == [5, 3, 3]
+    line = fig.axes[2].get_lines()[1]
+    expected = np.median([stats.pearsonr(np.log(t["risk"][4:14]), np.log(t["upper"][4:14])).statistic for t in given])
+    assert line.get_ydata()[4] == pytest.approx(expected)
+    assert line.get_xdata()[4] == pytest.approx(given[0]["epoch"][4:14].mean())
+    plt.close(fig)
+
+
+def test_start_and_end_show_medians_and_extremes():
+    given = traces(seeds=3)
+    for i, trace in enumerate(given):
+        trace["lam_max"] = trace["lam_min"] * (2.0 + i)
+    fig = plots.start_and_end({"depth": {2: (given, given), None: (given, given[:1] * 3)}})
+    assert [text.get_text() for text in fig.axes[3].get_xticklabels()] == ["2", "none"]
+    bars = fig.axes[1].containers
+    assert [bar.get_label() for bar in bars] == ["Model A, start", "Model A, end", "Model B, start", "Model B, end"]
+    np.testing.assert_allclose(bars[0][0].get_ydata(), [3, 3])
+    np.testing.assert_allclose(bars[3][0].get_ydata(), [3, 2])
+    np.testing.assert_allclose([segment[:, 1] for segment in bars[0][2][0].get_segments()], [[2, 4], [2, 4]])
+    plt.close(fig)
 
 
 def test_unknown_curve_names_the_closest():
