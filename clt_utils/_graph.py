@@ -9,11 +9,13 @@ and its coloured twin c·u through a node, and see where the colours come out. T
 
 import math
 from collections import Counter, defaultdict
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from ._layers import LAYERS, RULES, Part, Site, Use, call, formed
+from ._layers import LAYERS, RULES, TAKE_WINNERS, Entry, Node, Part, Site, Use, Winners, call, formed, whole
 
 LEAF = "torch::autograd::AccumulateGrad"
 TRANSPOSED = ("TBackward0", "PermuteBackward0", "TransposeBackward0")
@@ -37,7 +39,7 @@ class Plan(NamedTuple):
     settled: bool
 
 
-def nodes_of(root, params):
+def nodes_of(root: Node, params: dict[int, str]) -> list[Node]:
     """The nodes on the way from ``root`` to ``params`` (a dict by id), each before the nodes that it feeds; leaves excluded."""
     order, seen, stack = [], {root}, [(root, iter(root.next_functions))]
     while stack:
@@ -56,12 +58,12 @@ def nodes_of(root, params):
     return [node for node in reversed(order) if node in alive and node.name() != LEAF]
 
 
-def leaf(node, params):
+def leaf(node: Node, params: dict[int, str]) -> str | None:
     """Name of the parameter whose leaf this node is, or None."""
     return params.get(id(node.variable)) if node is not None and node.name() == LEAF else None
 
 
-def target(node, edge, params):
+def target(node: Node, edge: int, params: dict[int, str]) -> str | None:
     """Name of the parameter that this input of the node is, or None; the weight of a linear layer may come transposed."""
     child = node.next_functions[edge][0]
     if child is not None and child.name() in TRANSPOSED and node.name() in ("AddmmBackward0", "MmBackward0") \
@@ -70,22 +72,24 @@ def target(node, edge, params):
     return leaf(child, params)
 
 
-def pull_back(node, gs, site):
+def pull_back(node: Node, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
     """Cotangents of the node's outputs -> one entry for each of its inputs, by its rule if it has one that applies."""
     rule, data = RULES.get(node.name()), LAYERS.get(node.name(), "any")
     # a weight that is computed from other weights is data to autograd, and no rule expects it
     computed = data != "any" and any(want == "data" and i != data for i, want in enumerate(site.wants))
-    return call(node, gs, site) if rule is None or computed else rule(node, gs[0], site)
+    if rule is None or computed:
+        return call(node, [whole(g) for g in gs], site)
+    return rule(node, gs[0] if rule in TAKE_WINNERS else whole(gs[0]), site)
 
 
-def walk(order, plan, params, samples, g):
+def walk(order: list[Node], plan: Plan, params: dict[int, str], samples: int, g: Tensor) -> Tensor:
     """Cotangents of the outputs (D, B, K) -> (B, D, D), summed over the parameters that have rules."""
     gram = g.new_zeros(samples, len(g), len(g), dtype=torch.float64)
-    shared = defaultdict(list)
+    shared: defaultdict = defaultdict(list)  # name -> per-sample gradients of its uses
     waiting = Waiting()
     waiting.add(order[0], 0, g)
     for i, node in enumerate(order):
-        gs = waiting.pop(node)
+        gs = waiting.take(node)
         outer, wants = plan.sites[i]
         if not any(wants) or all(g is None for g in gs):
             continue
@@ -98,24 +102,29 @@ def walk(order, plan, params, samples, g):
                 waiting.add(child, slot, result)
                 continue
             if not isinstance(result, Use):
-                result = formed(per_sample(result, plan.axes[i, edge], samples, child._input_metadata[0].shape))
+                gradients = per_sample(result, plan.axes[i, edge], samples, child._input_metadata[0].shape)
+                assert gradients is not None  # else the plan would have left this parameter to the general path
+                result = formed(gradients)
             if want == "alone":
                 gram += result.gram()
             else:
                 shared[target(node, edge, params)].append(result.explicit())
-    for gradients in shared.values():
-        gram += formed(sum(gradients)).gram()
+    for uses in shared.values():
+        gram += formed(sum(uses)).gram()
     return gram
 
 
-class Waiting(dict):
+class Waiting(dict[tuple[Node, int], Any]):
     """Cotangents on their way, by node and output; those that meet are added."""
 
-    def __init__(self):
-        self.own = set()  # tensors made here, which may be written to
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: set = set()  # tensors made here, which may be written to
 
-    def add(self, node, slot, g):
+    def add(self, node: Node, slot: int, g: Entry) -> None:
         key, shape = (node, slot), node._input_metadata[slot].shape
+        if key in self:
+            self[key], g = whole(self[key]), whole(g)
         if isinstance(g, Part):
             if key not in self.own:
                 self[key] = self[key].clone() if key in self else g.value.new_zeros(len(g.value), *shape)
@@ -127,13 +136,14 @@ class Waiting(dict):
             self[key] = self[key] + reduce_to(g, shape)
             self.own.add(key)
         else:
-            self[key] = reduce_to(g, shape)
+            self[key] = g if isinstance(g, Winners) else reduce_to(g, shape)
 
-    def pop(self, node):
-        return [super(Waiting, self).pop((node, slot), None) for slot in range(len(node._input_metadata))]
+    def take(self, node: Node) -> list:
+        """Remove and return what waits at the node, one entry an output."""
+        return [self.pop((node, slot), None) for slot in range(len(node._input_metadata))]
 
 
-def reduce_to(g, shape):
+def reduce_to(g: Any, shape: Sequence[int]) -> Tensor:
     """Sum a cotangent (D, *S) over what was broadcast from ``shape`` to S."""
     if g.shape[1:] == shape:
         return g
@@ -143,7 +153,7 @@ def reduce_to(g, shape):
     return g.sum(broadcast, keepdim=True) if broadcast else g
 
 
-def per_sample(g, outer, samples, shape):
+def per_sample(g: Any, outer: int, samples: int, shape: Sequence[int]) -> Tensor | None:
     """Sum a cotangent (D, *S) over what was broadcast from ``shape`` to S, but not over samples -> (D, B, *shape).
 
     None where S is no broadcast of ``shape``, or where the samples lie along one of its own axes.
@@ -168,14 +178,18 @@ def per_sample(g, outer, samples, shape):
 
 # --- dye -----------------------------------------------------------------------------------------------------------------------
 
-def plan_for(order, params, samples, example):
+def plan_for(order: list[Node], params: dict[int, str], samples: int, example: Tensor) -> Plan:
     """Walk once with dye in place of cotangents -> ``Plan``. ``example`` gives dtype and device."""
-    uses = Counter()
+    uses: Counter = Counter()
     alive = set(order)
     dye = Dye(samples, example)
-    outers, wants, axes, general, settled = {(order[0], 0): 1}, [], {}, set(), True
+    outers: dict = {(order[0], 0): 1}
+    axes: dict = {}
+    general: set = set()
+    wants: list[list[str | None]] = []
+    settled = True
     for i, node in enumerate(order):
-        want = []
+        want: list[str | None] = []
         for edge, (child, _) in enumerate(node.next_functions):
             want.append("shared" if target(node, edge, params) else "data" if child in alive else None)
         slots = [outers.get((node, slot)) for slot in range(len(node._input_metadata))]
@@ -193,9 +207,9 @@ def plan_for(order, params, samples, example):
             if want[edge] == "data":
                 crossed = Waiting()
                 crossed.add(child, slot, result)
-                result = crossed[child, slot]
+                result = whole(crossed[child, slot])
             found, certain = dye.find(result, hint=outer)
-            settled &= certain or found == outer and node.name() in RULES
+            settled &= certain or (found == outer and node.name() in RULES)
             if want[edge] == "data":
                 if found is not None and outers.setdefault((child, slot), found) == found:
                     continue
@@ -210,20 +224,24 @@ def plan_for(order, params, samples, example):
     sites = []
     for node, want in zip(order, wants):
         names = [target(node, edge, params) for edge in range(len(want))]
-        want = tuple(w if w != "shared" else None if name in general else "alone" if uses[name] == 1 else "shared"
-                     for w, name in zip(want, names))
-        sites.append((next((outers[node, s] for s in range(len(node._input_metadata)) if (node, s) in outers), 1), want))
+        asked = tuple(w if w != "shared" else None if name in general else "alone" if uses[name] == 1 else "shared"
+                      for w, name in zip(want, names))
+        sites.append((next((outers[node, s] for s in range(len(node._input_metadata)) if (node, s) in outers), 1), asked))
     width = max(math.prod(node._input_metadata[slot].shape) for node, slot in outers) // samples
     return Plan(sites, axes, general, width, settled)
 
 
-def leaves(node):
+def leaves(node: Node) -> Iterator[Tensor]:
     """Every tensor whose leaf lies at or below ``node``."""
+    return (below.variable for below in nodes_below(node) if below.name() == LEAF)
+
+
+def nodes_below(node: Node) -> Iterator[Node]:
+    """``node`` and every node that it hands gradients to."""
     seen, stack = {node}, [node]
     while stack:
         node = stack.pop()
-        if node.name() == LEAF:
-            yield node.variable
+        yield node
         new = {child for child, _ in node.next_functions if child is not None} - seen
         seen |= new
         stack += new
@@ -232,24 +250,24 @@ def leaves(node):
 class Dye:
     """Colours c_b, one a sample; dyed cotangents; and where the colours are found again."""
 
-    def __init__(self, samples, example):
+    def __init__(self, samples: int, example: Tensor) -> None:
         self.generator = torch.Generator().manual_seed(0)
         self.example = example
         self.colours = self._random(samples)
         self.tolerance = 1e-4 if torch.finfo(example.dtype).eps < 1e-5 else 1e-1
 
-    def _random(self, *shape):
+    def _random(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.generator, dtype=torch.float64).to(self.example)
 
-    def fresh(self, shape, outer):
+    def fresh(self, shape: Sequence[int], outer: int) -> Tensor:
         """(2, *shape): a random cotangent and its coloured twin."""
         u = self._random(*shape)
         return torch.stack([u, self.coloured(u, outer)])
 
-    def coloured(self, u, outer):
+    def coloured(self, u: Tensor, outer: int) -> Tensor:
         return (u.reshape(outer, len(self.colours), -1) * self.colours[:, None]).reshape(u.shape)
 
-    def find(self, pair, hint):
+    def find(self, pair: Any, hint: int) -> tuple[int | None, bool]:
         """(outer, certain): how many numbers stand before the sample axis, None if the colours are mixed."""
         u, twin = pair
         samples, shape = len(self.colours), u.shape
@@ -264,6 +282,6 @@ class Dye:
         return best, len(fits) == 1 or samples == 1
 
 
-def divisors(n):
+def divisors(n: int) -> list[int]:
     small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
     return sorted({*small, *(n // d for d in small)})

@@ -8,8 +8,8 @@ called as they are, under ``torch.func.vmap``; the table at the end holds only w
 import contextlib
 import math
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.func import vmap
 
 aten = torch.ops.aten
+Node: TypeAlias = Any  # torch.autograd.graph.Node; no type checker knows what a node saves
 
 
 class Use(NamedTuple):
@@ -38,6 +39,35 @@ class Part(NamedTuple):
     place: Callable[[Tensor], Tensor]
 
 
+class Winners(NamedTuple):
+    """A cotangent that is zero but where an entry has won a pooling window, once for each plane of positions.
+
+    Attributes:
+        value: (D, *planes, W).
+        places: Where in its plane each of the W values belongs, (*planes, W).
+        shape: (*planes, *positions), that of a whole.
+    """
+
+    value: Tensor
+    places: Tensor
+    shape: tuple[int, ...]
+
+    def whole(self) -> Tensor:
+        """(D, *planes, *positions)."""
+        D, planes = len(self.value), self.places.dim() - 1
+        flat = self.value.new_zeros(D, *self.shape[:planes], math.prod(self.shape[planes:]))
+        return flat.scatter_add_(-1, self.places.expand_as(self.value), self.value).view(D, *self.shape)
+
+
+def whole(g: Any) -> Any:
+    """A cotangent without gaps; None stays None."""
+    return g.whole() if isinstance(g, Winners) else g
+
+
+Entry: TypeAlias = Tensor | Part | Winners | Use | None
+"""What a rule returns for one input of its node."""
+
+
 class Site(NamedTuple):
     """Where a node stands: which axis of its output holds the samples, and which of its inputs are asked for.
 
@@ -51,29 +81,29 @@ class Site(NamedTuple):
     samples: int
     wants: tuple
 
-    def rows(self, x, trailing=1):
+    def rows(self, x: Tensor, trailing: int = 1) -> Tensor:
         """(X, *shape) -> (X, B, T, *last ``trailing`` dims): tokens of each sample, whatever stood before the features."""
         features = x.shape[x.dim() - trailing:]
         return x.reshape(len(x), self.outer, self.samples, -1, *features).transpose(1, 2).flatten(2, 3)
 
-    def param(self, i):
+    def param(self, i: int) -> bool:
         return self.wants[i] in ("alone", "shared")
 
 
 # --- contractions ------------------------------------------------------------------------------------------------------------
 
-def inner(x, y=None):
+def inner(x: Tensor, y: Tensor | None = None) -> Tensor:
     """(B, D, ...) -> (B, D, D): inner products over everything else."""
     x = x.flatten(2)
     return torch.bmm(x, (x if y is None else y.flatten(2)).mT).double()
 
 
-def formed(gradients):
+def formed(gradients: Tensor) -> Use:
     """Per-sample gradients (D, B, *shape) that are small enough to be formed at once."""
     return Use(lambda: inner(gradients.transpose(0, 1)), lambda: gradients)
 
 
-def outer_products(delta, tokens, bias, shape):
+def outer_products(delta: Tensor, tokens: Tensor, bias: bool, shape: Sequence[int]) -> Use:
     """Per-sample gradients Σ_t δ_t ⊗ a_t of a matrix that acts on every token.
 
     Args:
@@ -85,16 +115,16 @@ def outer_products(delta, tokens, bias, shape):
     D, B, o, T = delta.shape
     i = tokens.shape[1]
 
-    def weight_form():
+    def weight_form() -> Tensor:
         """Form the gradient of one layer, contract it, drop it."""
         gradients = torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, o * i)
         return inner(gradients) + (inner(delta.sum(-1).transpose(0, 1)) if bias else 0)
 
-    def ghost_form():
+    def ghost_form() -> Tensor:
         """(δ_t·δ_t')(a_t·a_t' + 1): form no gradient at all."""
         return ghost(delta, torch.bmm(tokens.mT, tokens) + bias)
 
-    def gram():
+    def gram() -> Tensor:
         if T == 1:
             return inner(delta.transpose(0, 1)) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None]
         ghost_is_cheaper = T * (T * i + D * T * o + D * D * o) < D * T * o * i + D * D * o * i
@@ -103,7 +133,7 @@ def outer_products(delta, tokens, bias, shape):
     return Use(gram, lambda: torch.einsum("dbot,bit->dboi", delta, tokens).reshape(D, B, *shape))
 
 
-def ghost(delta, kernel):
+def ghost(delta: Tensor, kernel: Tensor) -> Tensor:
     """Σ_tt' kernel_tt' δ_t·δ'_t'; delta (D, B, o, T), kernel (B, T, T) symmetric -> (B, D, D)."""
     D, B, o, T = delta.shape
     kernel = kernel.repeat(D, 1, 1)
@@ -116,7 +146,8 @@ def ghost(delta, kernel):
     return (gram + gram.mT) / 2
 
 
-def windows(x, kernel, stride, padding, dilation, positions):
+def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+            positions: Sequence[int]) -> Tensor:
     """What a convolution sees at each position: (N, C, *size) -> (N, C·prod(kernel), prod(positions)), a copy."""
     x = F.pad(x, [p for pad in reversed(padding) for p in (pad, pad)])
     n, c, *s = x.stride()
@@ -127,19 +158,19 @@ def windows(x, kernel, stride, padding, dilation, positions):
 
 # --- layers with parameters: (node, g, site) -> one entry an input -----------------------------------------------------------
 
-def addmm(node, g, site):
+def addmm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """A linear layer: bias + rows @ weightᵀ."""
     b, x, w = site.wants
     return _linear(node, g, site, node._saved_mat1, b, x, w)
 
 
-def mm(node, g, site):
+def mm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """A linear layer without bias, or whose bias is added by itself."""
     return _linear(node, g, site, node._saved_self, None, *site.wants)[1:]
 
 
-def _linear(node, g, site, rows, b, x, w):
-    out = [None, None, None]
+def _linear(node: Node, g: Tensor, site: Site, rows: Tensor, b: str | None, x: str | None, w: str | None) -> list[Entry]:
+    out: list[Entry] = [None, None, None]
     if x == "data":
         out[1] = g @ node._saved_mat2.mT
     fold = w == b == "alone"
@@ -152,31 +183,50 @@ def _linear(node, g, site, rows, b, x, w):
     return out
 
 
-def convolution(node, g, site):
+def convolution(node: Node, g: Tensor | Winners, site: Site) -> Sequence[Entry]:
     """Convolutions of any dimension, stride, padding, dilation and groups."""
     if node._saved_transposed:
-        return call(node, [g], site)
+        return call(node, [whole(g)], site)
     x, w = node._saved_input, node._saved_weight
     stride, padding, dilation, groups = node._saved_stride, node._saved_padding, node._saved_dilation, node._saved_groups
-    out = [None, None, None]
+    out: list[Entry] = [None, None, None]
+    fold = site.wants[1] == site.wants[2] == "alone"
+    if isinstance(g, Winners):
+        seen, cotangent = w[0].numel() * g.places.shape[-1], len(g.value) * math.prod(g.shape[2:])  # numbers for each channel
+        if groups == 1 and site.wants[0] is None and len(x) == site.samples and seen <= cotangent:
+            if site.param(1):
+                out[1] = formed(_at_winners(g, windows(x, w.shape[2:], stride, padding, dilation, g.shape[2:])).unflatten(-1, w.shape[1:]))
+            if site.param(2):
+                out[2] = formed(g.value.sum(-1))
+            return out
+        g = g.whole()
     if site.wants[0] == "data":
         out[0] = _back_through_convolution(g.flatten(0, 1), x, w, stride, padding, dilation, groups,
                                            node._saved_output_padding).unflatten(0, g.shape[:2])
-    fold = site.wants[1] == site.wants[2] == "alone"
     if site.param(1):
         patches = windows(x, w.shape[2:], stride, padding, dilation, g.shape[3:])
         tokens = site.rows(patches.unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
         delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
         uses = [outer_products(_along(delta[:, :, :, j]), _along(tokens[:, :, j]), fold, (delta.shape[4], *w.shape[1:]))
                 for j in range(groups)]
-        out[1] = uses[0] if groups == 1 else Use(lambda: sum(use.gram() for use in uses),
+        out[1] = uses[0] if groups == 1 else Use(lambda: torch.stack([use.gram() for use in uses]).sum(0),
                                                  lambda: torch.cat([use.explicit() for use in uses], 2))
     if site.param(2) and not fold:
         out[2] = formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4)))
     return out
 
 
-def _back_through_convolution(g, x, w, stride, padding, dilation, groups, output_padding):
+def _at_winners(g: Winners, patches: Tensor) -> Tensor:
+    """Weight gradients below a pooling: a channel meets only the patches that won; patches (B, i, S) -> (D, B, o, i)."""
+    B, i, S = patches.shape
+    start = torch.arange(0, B * S, S, device=patches.device)[:, None, None]
+    seen = patches.mT.reshape(B * S, i).index_select(0, (g.places + start).flatten()).view(-1, g.places.shape[-1], i)
+    gradients = torch.bmm(g.value.flatten(1, 2).transpose(0, 1), seen)  # (B·o, D, i)
+    return gradients.unflatten(0, (B, -1)).permute(2, 0, 1, 3)
+
+
+def _back_through_convolution(g: Tensor, x: Tensor, w: Tensor, stride: Sequence[int], padding: Sequence[int],
+                              dilation: Sequence[int], groups: int, output_padding: Sequence[int]) -> Tensor:
     """(N, o, *positions) -> (N, i, *size). On a CPU, large maps go faster forward, through the turned kernel."""
     turned = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], padding)]
     if g.device.type == "cpu" and groups == 1 and set(stride) == {1} and min(turned) >= 0 and g[0, 0].numel() >= 256:
@@ -187,16 +237,16 @@ def _back_through_convolution(g, x, w, stride, padding, dilation, groups, output
                                      [True, False, False])[0]
 
 
-def _along(x):
+def _along(x: Tensor) -> Tensor:
     """(..., m, features, S) -> (..., features, m·S): the m images of a sample lie side by side."""
     return x.squeeze(-3) if x.shape[-3] == 1 else x.movedim(-3, -2).flatten(-2)
 
 
-def layer_norm(node, g, site):
+def layer_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """Normalization over the last dimensions, then scale and shift."""
     x, mean, rstd, w = node._saved_input, node._saved_result1, node._saved_result2, node._saved_weight
     features = len(node._saved_normalized_shape)
-    out = [None, None, None]
+    out: list[Entry] = [None, None, None]
     if site.wants[0]:
         x_, mean_, rstd_ = _copies(len(g), x, mean, rstd)
         out[0] = aten.native_layer_norm_backward(g, x_, node._saved_normalized_shape, mean_, rstd_, w, w, [True, False, False])[0]
@@ -207,11 +257,11 @@ def layer_norm(node, g, site):
     return out
 
 
-def group_norm(node, g, site):
+def group_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """Normalization over groups of channels and all positions, then scale and shift of each channel."""
     x, mean, rstd, w = node._saved_input, node._saved_result1, node._saved_result2, node._saved_weight
     N, C, groups = len(x), x.shape[1], node._saved_group
-    out = [None, None, None]
+    out: list[Entry] = [None, None, None]
     if site.wants[0]:
         x_, mean_, rstd_ = (t.flatten(0, 1) for t in _copies(len(g), x, mean, rstd))
         out[0] = aten.native_group_norm_backward(g.flatten(0, 1).contiguous(), x_, mean_, rstd_, w, len(x_), C, x[0, 0].numel(),
@@ -224,18 +274,18 @@ def group_norm(node, g, site):
     return out
 
 
-def _copies(times, *tensors):
+def _copies(times: int, *tensors: Tensor) -> list[Tensor]:
     return [t.expand(times, *t.shape).contiguous() for t in tensors]
 
 
-def batch_norm(node, g, site):
+def batch_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """BatchNorm in evaluation mode scales and shifts; in training mode it mixes samples, which the dye finds."""
     if node._saved_training:
         return call(node, [g] + [None] * (len(node._input_metadata) - 1), site)
     x, w = node._saved_input, node._saved_weight
     shape = (-1, *[1] * (x.dim() - 2))
     rstd = torch.rsqrt(node._saved_running_var + node._saved_eps).reshape(shape)
-    out = [g * (rstd if w is None else rstd * w.reshape(shape)) if site.wants[0] else None, None, None]
+    out: list[Entry] = [g * (rstd if w is None else rstd * w.reshape(shape)) if site.wants[0] else None, None, None]
     if site.param(1):
         normal = (x - node._saved_running_mean.reshape(shape)) * rstd
         out[1] = formed(site.rows((g * normal).reshape(*g.shape[:3], -1).sum(-1)).sum(2))
@@ -244,7 +294,7 @@ def batch_norm(node, g, site):
     return out
 
 
-def embedding(node, g, site):
+def embedding(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """A linear layer on one-hot rows: tokens meet where they are the same word."""
     vocabulary, width = node.next_functions[0][0]._input_metadata[0].shape
     delta = site.rows(g)
@@ -252,7 +302,7 @@ def embedding(node, g, site):
     if node._saved_padding_idx < vocabulary:
         delta = delta * (words != node._saved_padding_idx)[..., None]
 
-    def explicit():
+    def explicit() -> Tensor:
         full = delta.new_zeros(*delta.shape[:2], vocabulary, width)
         return full.scatter_add_(2, words[None, ..., None].expand_as(delta), delta)
 
@@ -261,53 +311,53 @@ def embedding(node, g, site):
 
 # --- nodes without parameters that are better not called D times, or not copied -----------------------------------------------
 
-def expand(node, g, site):
+def expand(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """Left as it is: whoever receives it sums over the copies, a parameter within each sample only."""
     return [g]
 
 
-def repeat(node, g, site):
+def repeat(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     """The same where single entries are repeated."""
     times = node._saved_repeats
     size = (1,) * (len(times) - len(node._saved_self_sym_sizes)) + tuple(node._saved_self_sym_sizes)
     return [g] if all(s == 1 or t == 1 for s, t in zip(size, times)) else call(node, [g], site)
 
 
-def reshape(node, g, site):
+def reshape(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     child, slot = node.next_functions[0]
     return [g.reshape(len(g), *child._input_metadata[slot].shape)]
 
 
-def transpose(node, g, site):
+def transpose(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     ndim = g.dim() - 1
     return [g.transpose(_axis(node._saved_dim0, ndim) + 1, _axis(node._saved_dim1, ndim) + 1)]
 
 
-def permute(node, g, site):
+def permute(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     order = [_axis(d, g.dim() - 1) for d in node._saved_dims]
     return [g.permute(0, *(order.index(d) + 1 for d in range(len(order))))]
 
 
-def select(node, g, site):
+def select(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     sizes = node._saved_self_sym_sizes
     dim = _axis(node._saved_dim, len(sizes))
     index = _axis(node._saved_index, sizes[dim])
     return [Part(g, lambda whole: whole.select(dim + 1, index))]
 
 
-def _axis(d, n):
+def _axis(d: int, n: int) -> int:
     """Autograd stores axes and indices as unsigned 64-bit numbers: −1 comes as 2⁶⁴ − 1."""
     d = d - 2**64 if d >= 2**63 else d
     return d + n if d < 0 else d
 
 
-def add(node, g, site):
+def add(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     alpha = getattr(node, "_saved_alpha", 1)
     return [g, g if alpha == 1 else g * alpha][:len(site.wants)]
 
 
-def multiply(node, g, site):
-    out = [None, None]
+def multiply(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    out: list[Entry] = [None, None]
     if site.wants[0]:
         out[0] = g * node._saved_other
     if len(site.wants) > 1 and site.wants[1]:
@@ -315,13 +365,13 @@ def multiply(node, g, site):
     return out[:len(site.wants)]
 
 
-def bmm(node, g, site):
+def bmm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     x, y = site.wants
     return [_bmm(g, node._saved_mat2.mT) if x else None,
             _bmm(g.mT, node._saved_self).mT if y else None]
 
 
-def _bmm(g, matrix):
+def _bmm(g: Tensor, matrix: Tensor) -> Tensor:
     """(D, n, a, b) times (n, b, c) without copying the matrices D times."""
     out = g.new_empty(*g.shape[:3], matrix.shape[-1])
     for x, y in zip(g, out):
@@ -329,64 +379,67 @@ def _bmm(g, matrix):
     return out
 
 
-def softmax(node, g, site):
+def softmax(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
     y, dim = node._saved_result, _axis(node._saved_dim, g.dim() - 1) + 1
     g = g * y
     return [g.addcmul_(g.sum(dim, keepdim=True), y, value=-1)]
 
 
-def elementwise(node, g, site):
+def elementwise(node: Node, g: Tensor | Winners, site: Site) -> Sequence[Entry]:
     """One number in, one number out: ask the node for its derivative once, for all directions."""
+    if isinstance(g, Winners):
+        slope = node(g.value.new_ones(()).expand(g.shape)).flatten(g.places.dim() - 1)
+        return [g._replace(value=g.value * slope.gather(-1, g.places))]
     return [g * node(g.new_ones(()).expand(g.shape[1:]))]
 
 
-def max_pool(node, g, site):
-    """Each cotangent goes to the position that won."""
-    shape, winners = node._saved_self.shape, node._saved_result1
-    planes = g.dim() - 2 - len(node._saved_kernel_size)
-    flat = g.new_zeros(len(g), *shape[:planes + 1], math.prod(shape[planes + 1:]))
-    return [flat.scatter_add_(-1, winners.flatten(planes + 1).expand(len(g), *[-1] * (planes + 2)), g.flatten(planes + 2))
-            .reshape(len(g), *shape)]
+def max_pool(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """Each cotangent goes to the position that won; most of the others are left out as long as that pays."""
+    planes = g.dim() - 1 - len(node._saved_kernel_size)
+    return [Winners(g.flatten(planes + 1), node._saved_result1.flatten(planes), tuple(node._saved_self.shape))]
 
 
-def call(node, gs, site):
+def call(node: Node, gs: Sequence[Tensor | None], site: Site) -> Sequence[Entry]:
     """A node without a rule: called as autograd would, for all directions at once where ``vmap`` can, one by one elsewhere."""
     given = [i for i, g in enumerate(gs) if g is not None]
     wanted = [i for i, want in enumerate(site.wants) if want]
 
-    def one(*g):
-        full = [None] * len(gs)
+    def one(*g: Tensor) -> tuple[Tensor, ...]:
+        full: list[Tensor | None] = [None] * len(gs)
         for i, value in zip(given, g):
             full[i] = value
         result = node(*full)
         result = result if isinstance(result, tuple) else (result,)
         return tuple(result[i] for i in wanted)
 
-    present = [gs[i] for i in given]
+    present: list = [gs[i] for i in given]
     try:
         with quietly():
-            results = vmap(one)(*present)
+            results = list(vmap(one)(*present))
     except RuntimeError:
         results = [torch.stack(r) for r in zip(*(one(*g) for g in zip(*present)))]
-    out = [None] * len(site.wants)
+    out: list[Entry] = [None] * len(site.wants)
     for i, result in zip(wanted, results):
         out[i] = result
     return out
 
 
 @contextlib.contextmanager
-def quietly():
+def quietly() -> Iterator[None]:
     """Without torch's advice that some node is called D times, which is what we ask for."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")
         yield
 
 
-LAYERS = {"AddmmBackward0": 1, "MmBackward0": 0, "ConvolutionBackward0": 0, "NativeLayerNormBackward0": 0,
+LAYERS: dict[str, int | None] = {"AddmmBackward0": 1, "MmBackward0": 0, "ConvolutionBackward0": 0, "NativeLayerNormBackward0": 0,
           "NativeGroupNormBackward0": 0, "NativeBatchNormBackward0": 0, "CudnnBatchNormBackward0": 0, "EmbeddingBackward0": None}
 """Nodes whose inputs are data at this place and parameters elsewhere; where it is otherwise, their rule does not apply."""
 
-RULES = {
+TAKE_WINNERS = (convolution, elementwise)
+"""Rules that take a cotangent as pooling leaves it."""
+
+RULES: dict[str, Callable[[Node, Any, Site], Sequence[Entry]]] = {
     "AddmmBackward0": addmm,
     "MmBackward0": mm,
     "ConvolutionBackward0": convolution,

@@ -7,20 +7,25 @@ import contextlib
 import math
 import warnings
 import weakref
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._checks import require
-from ._graph import leaves, nodes_of, plan_for, walk
+from ._graph import Plan, leaves, nodes_below, nodes_of, plan_for, walk
 from ._layers import quietly
+
+Directions = Callable[[Tensor, slice], Tensor]
 
 BLOCK = 3000000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
 
-def sweep(model, inputs, directions=None, dtype=None, chunk=None):
+def sweep(model: nn.Module, inputs: Tensor, directions: Directions | None = None, dtype: torch.dtype | None = None,
+          chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Forward and back, block of samples by block of samples.
 
     Args:
@@ -56,11 +61,11 @@ def sweep(model, inputs, directions=None, dtype=None, chunk=None):
         yield outputs, gram
 
 
-_plans = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of sweep: samples a block})
+_plans: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of sweep: samples a block})
 
 
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     """float32 means float32: no TF32 or bfloat16 inside products."""
     before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
     torch.set_float32_matmul_precision("highest")
@@ -71,40 +76,43 @@ def full_precision():
         torch.set_float32_matmul_precision(before)
 
 
-def _out_of_memory(error):
+def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
-def _block(model, plans, x, part, directions, dtype):
+def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, directions: Directions | None,
+           dtype: torch.dtype | None) -> tuple[Tensor, Tensor, int]:
+    """One block of samples -> outputs (b, K), Gram matrices (b, D, D), and the plan's width."""
     outputs, params = forward(model, x, dtype)
     samples = len(x)
     with torch.no_grad():
         order = nodes_of(outputs.grad_fn, params)
         form = tuple(node.name() for node in order), tuple(params.values()), tuple(x.shape[1:]), samples == 1, outputs.dtype
-        plan = plans.get(form)
-        known = plan is not None
-        if not known:
+        plan, values, first = plans.get(form), outputs.detach(), None
+        if plan is None:
+            require(not any("CheckpointFunction" in node.name() for node in nodes_below(outputs.grad_fn)),
+                    "a model with reentrant checkpointing, which hides its parameters from the graph",
+                    "a graph that reaches every parameter", "Use `checkpoint(..., use_reentrant=False)`, or none here.")
             plan = plan_for(order, params, samples, outputs)
-        values = outputs.detach()
+            first = by_itself(model, x, dtype, values)
         K = outputs.shape[1]
-        first = None if known else by_itself(model, x, dtype, values)
         g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
         gram = walk(order, plan, params, samples, g)
     if plan.general:
         gram += general(model, x, dtype, plan.general, g)
-    if not known:
+    if first is not None:
         plan, gram = verified(model, plan, x, dtype, first, g, gram)
         if plan.settled:
             plans[form] = plan
     return values, gram, plan.width
 
 
-def forward(model, x, dtype=None):
+def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, dict[int, str]]:
     """Run the model -> outputs (B, K) with their graph, and its trainable parameters {id: name}.
 
     The model stays as it is: another precision and buffers that a pass may write to are put in its place for this pass only.
     """
-    swapped = {}
+    swapped: dict[str, Tensor] = {}
     if dtype is not None:
         swapped = {name: p.detach().to(dtype).requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
         x = x.to(dtype) if x.is_floating_point() else x
@@ -124,31 +132,31 @@ def forward(model, x, dtype=None):
     return outputs, params
 
 
-def general(model, inputs, dtype, names, g):
+def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, names: set[str], g: Tensor) -> Tensor:
     """The share of the parameters ``names``, from their Jacobian, one sample at a time: exact for whatever autograd can do."""
     grams = []
     for b, x in enumerate(inputs.split(1)):
         outputs, params = forward(model, x, dtype)
         chosen = [p for p in leaves(outputs.grad_fn) if params.get(id(p)) in names]
 
-        def rows(v):
+        def rows(v: Tensor) -> tuple[Tensor, ...]:
             return torch.autograd.grad(outputs, chosen, v[None], retain_graph=True, materialize_grads=True)
 
         try:
             with quietly():
-                jacobian = vmap(rows)(g[:, b])
+                parts = list(vmap(rows)(g[:, b]))
         except RuntimeError:
-            jacobian = [torch.stack(r) for r in zip(*map(rows, g[:, b]))]
-        jacobian = torch.cat([j.flatten(1) for j in jacobian], 1).double()
+            parts = [torch.stack(r) for r in zip(*map(rows, g[:, b]))]
+        jacobian = torch.cat([part.flatten(1) for part in parts], 1).double()
         grams.append(jacobian @ jacobian.T)
     return torch.stack(grams)
 
 
-def by_itself(model, x, dtype, outputs):
+def by_itself(model: nn.Module, x: Tensor, dtype: torch.dtype | None, outputs: Tensor) -> tuple[Tensor, dict[int, str]]:
     """The first sample alone, through the model; refuse a model whose output then differs."""
     try:
         alone, params = forward(model, x[:1], dtype)
-        close = (alone.detach() - outputs[:1]).abs().max() <= 1e3 * torch.finfo(outputs.dtype).eps * outputs.abs().max()
+        close = bool((alone.detach() - outputs[:1]).abs().max() <= 1e3 * torch.finfo(outputs.dtype).eps * outputs.abs().max())
     except (ValueError, RuntimeError):  # batch normalization refuses a single sample
         close = False
     require(close, "a model whose output for a sample changes with the rest of the batch, or from one pass to the next",
@@ -157,7 +165,8 @@ def by_itself(model, x, dtype, outputs):
     return alone, params
 
 
-def verified(model, plan, x, dtype, first, g, gram):
+def verified(model: nn.Module, plan: Plan, x: Tensor, dtype: torch.dtype | None, first: tuple[Tensor, dict[int, str]], g: Tensor,
+             gram: Tensor) -> tuple[Plan, Tensor]:
     """Compare the first sample with one plain backward pass by autograd; where they differ, go on without rules."""
     alone, params = first
     eps = torch.finfo(g.dtype).eps

@@ -1,5 +1,6 @@
 """The structure matrix A_x = J_x J_xᵀ of every sample, its extreme eigenvalues, and the gradient energy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._checks import require, require_finite
 from ._sweep import forward, full_precision, leaves, sweep
-from .duality import SHANNON, as_mean, fenchel_young_loss
+from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
 
 
-def structure_matrix(model, inputs, *, dtype=None, chunk=None):
+def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | None = None, chunk: int | None = None) -> Tensor:
     """A_x = J_x J_xᵀ for every sample, exact (slug ``chain-identity``).
 
     The first call on a model costs a little more: it learns the form of the model's graph and compares one sample with autograd.
@@ -37,7 +38,7 @@ def structure_matrix(model, inputs, *, dtype=None, chunk=None):
     return A.to(dtype or _dtype(model))
 
 
-def extreme_eigenvalues(A, on_simplex=False):
+def extreme_eigenvalues(A: Tensor, on_simplex: bool = False) -> tuple[Tensor, Tensor]:
     """The extreme eigenvalues of each structure matrix, in float64.
 
     Args:
@@ -57,7 +58,8 @@ def extreme_eigenvalues(A, on_simplex=False):
     return lam[..., 0], lam[..., -1]
 
 
-def matrix_free_eigenvalues(model, inputs, *, tolerance=1e-6, dtype=None):
+def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: float = 1e-6,
+                            dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The extreme eigenvalues of A_x where K is too large for A_x: Lanczos' method on v ↦ J_x (J_xᵀ v), one sample at a time.
 
     Args:
@@ -78,18 +80,18 @@ def matrix_free_eigenvalues(model, inputs, *, tolerance=1e-6, dtype=None):
             for name, t in [*model.named_parameters(), *model.named_buffers()] if name not in params}
     found = []
     for x in inputs.to(dtype) if inputs.is_floating_point() else inputs:
-        def output(p):
+        def output(p: dict[str, Tensor]) -> Tensor:
             return functional_call(model, p | rest, (x[None],))[0]
 
         with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
-            f, pull = vjp(output, params)
+            f, pull, *_ = vjp(output, params)
             require_finite("outputs", f)
-            times_A = lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double()  # noqa: E731
-            found.append(_lanczos(times_A, len(f), f.device, tolerance))
-    return tuple(torch.tensor(values, dtype=torch.float64) for values in zip(*found))
+            found.append(_lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), f.device, tolerance))
+    low, high, error = torch.tensor(found, dtype=torch.float64).T
+    return low, high, error
 
 
-def _lanczos(matvec, K, device, tolerance):
+def _lanczos(matvec: Callable[[Tensor], Tensor], K: int, device: torch.device, tolerance: float) -> tuple[float, float, float]:
     """(smallest, largest, error) of a symmetric (K, K) map, each new vector made orthogonal to all before, twice."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(1, K, generator=generator, dtype=torch.float64).to(device)
@@ -109,7 +111,7 @@ def _lanczos(matvec, K, device, tolerance):
         basis = torch.cat([basis, (w / beside[-1])[None]])
 
 
-def gradient_energy(model, inputs, targets, generator=SHANNON):
+def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Tensor:
     """g_x = ‖∇_θ d_Φ‖² = eᵀ A_x e of every sample, in one sweep and without A.
 
     Args:
@@ -125,14 +127,14 @@ def gradient_energy(model, inputs, targets, generator=SHANNON):
     """
     _check(model, inputs, targets=targets)
 
-    def residual(outputs, part):
+    def residual(outputs: Tensor, part: slice) -> Tensor:
         require_finite("outputs", outputs)
         return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
 
     return torch.cat([gram[:, 0, 0] for _, gram in sweep(model, inputs, residual)])
 
 
-def gradient_correlation(model, inputs, targets, generator=SHANNON):
+def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> float:
     """ρ = ‖∇R̂‖² / mean g_x in [0, 1]: how far the samples' gradients agree (slug ``gradient-correlation-factor``).
 
     Args:
@@ -142,7 +144,7 @@ def gradient_correlation(model, inputs, targets, generator=SHANNON):
         A float; nan if every gradient is zero.
     """
     energy = gradient_energy(model, inputs, targets, generator).mean()
-    total = {}
+    total: dict = {}
     for part in torch.arange(len(inputs)).split(64):
         outputs, params = forward(model, inputs[part])
         chosen = {params[id(p)]: p for p in leaves(outputs.grad_fn) if id(p) in params}
@@ -172,7 +174,7 @@ class Probe:
     p_min: Tensor
 
 
-def probe(model, inputs, targets, generator=SHANNON):
+def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Probe:
     """Everything about each sample from one pass forward and one sweep back.
 
     Args:
@@ -194,16 +196,16 @@ def probe(model, inputs, targets, generator=SHANNON):
                  lam_min, lam_max, prediction.amin(-1))
 
 
-def _dtype(model):
+def _dtype(model: nn.Module) -> torch.dtype:
     return next(p for p in model.parameters() if p.requires_grad).dtype
 
 
-def _finite(outputs, gram):
+def _finite(outputs: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
     require_finite("outputs", outputs, "Look for a learning rate that is too large or inputs that are not scaled.")
     return outputs, gram
 
 
-def _check(model, inputs, chunk=None, targets=None):
+def _check(model: nn.Module, inputs: Tensor, chunk: int | None = None, targets: Tensor | None = None) -> None:
     require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
             "at least one parameter with `requires_grad`")
     require(isinstance(inputs, Tensor) and inputs.dim() >= 1 and len(inputs) >= 1,

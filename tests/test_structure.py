@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from clt_utils import _graph, _sweep
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.structure import (extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe,
-                                 structure_matrix)
+from clt_utils.structure import extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe, structure_matrix
 
 
 def truth(model, inputs):
@@ -95,6 +94,10 @@ KINDS = {
     "conv3d": (lambda: sequential(nn.Conv3d(1, 2, 2), nn.ReLU()), (1, 4, 4, 4)),
     "transposed conv": (lambda: sequential(nn.Conv2d(1, 2, 2), nn.ConvTranspose2d(2, 3, 2, stride=2), nn.Tanh()), (1, 4, 4)),
     "pooling": (lambda: sequential(nn.Conv2d(1, 3, 3), nn.MaxPool2d(3, 2, padding=1), nn.AvgPool2d(2)), (1, 9, 9)),
+    "pooling first": (lambda: sequential(nn.Conv2d(1, 3, 3, bias=False), nn.ReLU(), nn.MaxPool2d(3, 2)), (1, 9, 9)),
+    "pooling of one map, twice": (lambda: Net(lambda net, x: net.head(torch.cat([F.max_pool2d(h, 2).flatten(1) for h in
+                                                                                [torch.tanh(net.conv(x))] * 2], 1)),
+                                              conv=nn.Conv2d(2, 3, 3, padding=1), head=nn.Linear(24, 3)), (2, 4, 4)),
     "layer norm": (lambda: sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.ReLU()), (4, 5)),
     "layer norm, two dims": (lambda: sequential(nn.Conv2d(1, 2, 3), nn.LayerNorm((4, 4))), (1, 6, 6)),
     "group norm": (lambda: sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(3, 6), nn.ReLU(), nn.Conv2d(6, 4, 1)), (1, 6, 6)),
@@ -104,7 +107,8 @@ KINDS = {
     "rms norm": (lambda: sequential(nn.Linear(5, 6), nn.RMSNorm(6), nn.Tanh()), (4, 5)),
     "batch norm in eval mode": (lambda: sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2,
                                                    1)).eval(), (1, 6, 6)),
-    "batch norm of vectors in eval mode": (lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).eval(), (5,)),
+    "batch norm of vectors in eval mode": (lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(),
+                                                                 nn.Linear(4, 3)).eval(), (5,)),
     "prelu": (lambda: sequential(nn.Linear(5, 6), nn.PReLU(6), nn.Linear(6, 4), nn.PReLU()), (5,)),
     "self-attention": (lambda: Net(attention, norm=nn.LayerNorm(8), attend=nn.MultiheadAttention(8, 2, batch_first=True),
                                    head=nn.Linear(8, 3)), (5, 8)),
@@ -186,7 +190,7 @@ def test_resnet():
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_random_convolutional_networks(data):
-    draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+    draw = lambda low, high: data.draw(st.integers(low, high))
     torch.manual_seed(draw(0, 10**6))
     channels, layers = draw(1, 3), []
     inputs = torch.randn(draw(1, 4), channels, 8, 8, dtype=torch.float64)
@@ -216,6 +220,14 @@ def test_checkpointing():
     plain = Net(lambda net, x: net.head(net.inner(x)), inner=inner, head=kept.head)
     inputs = torch.randn(3, 4, dtype=torch.float64)
     assert torch.allclose(structure_matrix(kept, inputs), truth(plain, inputs), rtol=1e-10)
+
+
+@pytest.mark.parametrize("needs_gradient", [False, True])
+def test_reentrant_checkpointing_is_refused(needs_gradient):
+    net = Net(lambda net, x: net.head(checkpoint(net.inner, net.first(x) if needs_gradient else x.requires_grad_(), use_reentrant=True)),
+              first=nn.Linear(4, 4), inner=nn.Linear(4, 4), head=nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="reentrant checkpointing"):
+        structure_matrix(net, torch.randn(3, 4))
 
 
 def test_the_model_is_left_as_it_was():
