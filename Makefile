@@ -40,7 +40,7 @@ linkcheck: $(STAMP)
 
 # The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
 student instructor: $(STAMP)
-	@$(BIN)/python book/teach/editions.py $@
+	@$(BIN)/python book/_ext/editions.py $@
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab book

@@ -9,7 +9,7 @@ from sitemap import ROOT
 
 from clt_utils.exercises import load_answers
 
-sys.path.insert(0, str(ROOT / "book" / "teach"))
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from editions import GRADES, chapters, exercises
 
 CHAPTERS = chapters()

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sitemap import ROOT
 
-sys.path.insert(0, str(ROOT / "book" / "teach"))
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from editions import chapters, exercises, pieces, without_solutions, write
 
 
@@ -107,9 +107,9 @@ def test_command_writes_an_edition(tmp_path):
     for name in ("_toc.yml", "clt_utils", "book/foundations", "book/trainability", "book/generalization", "book/practice", "book/results"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
-    script = tmp_path / "book" / "teach" / "editions.py"
+    script = tmp_path / "book" / "_ext" / "editions.py"
     script.parent.mkdir()
-    script.write_text((ROOT / "book" / "teach" / "editions.py").read_text())
+    script.write_text((ROOT / "book" / "_ext" / "editions.py").read_text())
     done = subprocess.run([sys.executable, script, "student"], text=True, capture_output=True, check=True)
     assert done.stdout == "The student edition is written to _build/student/ and _build/student.zip.\n"
     assert (tmp_path / "_build" / "student.zip").is_file() and not (tmp_path / "_build" / "instructor").exists()

@@ -1,7 +1,7 @@
 """Two editions of the chapters from one source: for students without solutions, for instructors with them.
 
-    python book/teach/editions.py student       writes _build/student/ and _build/student.zip
-    python book/teach/editions.py instructor    writes _build/instructor/ and _build/instructor.zip
+    python book/_ext/editions.py student       writes _build/student/ and _build/student.zip
+    python book/_ext/editions.py instructor    writes _build/instructor/ and _build/instructor.zip
 
 An exercise is a directive whose title begins with its grade; its solution is a directive, or what lies between
 ``{solution-start}`` and ``{solution-end}``, code included. A line "Self-check: … in `check_answer("ex-…", ...)`." says
