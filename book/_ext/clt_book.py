@@ -25,6 +25,7 @@ WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so
 
 
 def setup(app):
+    app.add_config_value("clt_extension", extension_fingerprint(), "env")  # a change of these files makes all pages anew
     app.add_node(chapter_facts)
     app.add_directive("chapter-facts", ChapterFacts)
     generated(app, "execution-table", execution_table)
@@ -50,6 +51,10 @@ def fingerprint(root=ROOT):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def extension_fingerprint():
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("clt_*.py")))).hexdigest()[:16]
 
 
 def configure(app, config):
@@ -156,15 +161,17 @@ def table(head, rows, *classes, caption=""):
 
 
 def label_cells(app, doctree, docname):
-    """In tables of the class "cards" repeat the head of each column in its cells, for phones, which show a row as a card."""
+    """Give a nameless column a name for screen readers; in tables of the class "cards" repeat each head in its cells, for phones."""
     for node in doctree.findall(nodes.table):
-        if "cards" in node["classes"]:
-            head, *rows = node.findall(nodes.row)
-            for row in rows:
-                for name, entry in zip(head[1:], row[1:], strict=True):
-                    label = nodes.inline("", f"{name.astext()}: ", classes=["cell-label"])
-                    place = entry[0] if len(entry) else entry
-                    place.insert(0, label)
+        head, *rows = node.findall(nodes.row)
+        for entry in head if isinstance(head.parent, nodes.thead) else ():
+            if not entry.astext().strip():
+                entry.children = []
+                entry += nodes.paragraph("", "", nodes.inline("", "Row", classes=["visually-hidden"]))
+        for row in rows if "cards" in node["classes"] else ():
+            for name, entry in zip(head[1:], row[1:], strict=True):
+                place = entry[0] if len(entry) else entry
+                place.insert(0, nodes.inline("", f"{name.astext()}: ", classes=["cell-label"]))
 
 
 def pages_in_order(env, page=None):

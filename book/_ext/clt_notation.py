@@ -40,7 +40,8 @@ def link_back(app, doctree, docname):
     for block in list(doctree.findall(nodes.Element)):
         if block.get("label") in symbols and "realtype" in block.attributes:
             line = nodes.paragraph("", "", nodes.Text("In the notation: "), classes=["in-notation"])
-            for i, (anchor, words) in enumerate(symbols[block["label"]]):
-                reference = make_refnode(app.builder, docname, PAGE, anchor, [word.deepcopy() for word in words])
-                line += [nodes.Text(", " * (i > 0)), reference]
+            for i, (anchor, symbol) in enumerate(symbols[block["label"]]):
+                name = nodes.Text(anchor.removeprefix("symbol-").replace("-", " "))  # a formula is no name for a link
+                line += [nodes.Text(", " * (i > 0)), make_refnode(app.builder, docname, PAGE, anchor, name), nodes.Text(" "),
+                         *(part.deepcopy() for part in symbol)]
             block[-1].append(line)
