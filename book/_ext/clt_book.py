@@ -213,12 +213,16 @@ class ChapterFacts(SphinxDirective):
         return [chapter_facts(gpu=self.options.get("gpu", "not needed"))]
 
 
+def minutes_to_read(doctree):
+    """From the words and the displayed formulas of a chapter."""
+    words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
+    return (words + WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))) / WORDS_A_MINUTE
+
+
 def fill_in_facts(app, doctree, docname):
     """Replace the placeholder: reading time from the words and formulas, running time as measured."""
     for node in doctree.findall(chapter_facts):
-        words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
-        words += WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))
-        facts = [("To read", counted(words / WORDS_A_MINUTE, "minute"))]
+        facts = [("To read", counted(minutes_to_read(doctree), "minute"))]
         run = NbMetadataCollector.get_exec_data(app.env, docname)
         if run and run["runtime"] is not None:
             facts.append(("To run", f"{duration(run['runtime'])} where this page was built ({os.cpu_count()} CPU cores)"))
