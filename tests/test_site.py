@@ -1,10 +1,14 @@
 """The built website, read as files; and small books that must fail to build, or must notice a change."""
 
+import ast
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,10 +16,22 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from IPython.core.inputtransformer2 import TransformerManager
+from packaging.requirements import Requirement
+from pypdf import PdfReader
 from sitemap import CHAPTERS, PAGES, ROOT, SITE, html
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from clt_book import fingerprint  # noqa: E402
+import colab
+import publish
+from clt_figures import PAPER, title
+
+from clt_book import fingerprint
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 MAX_BYTES = 1_500_000
 
@@ -55,16 +71,27 @@ def test_nothing_comes_from_elsewhere(page):
         assert not urlsplit(tag.get("src") or (tag.get("href") if tag.name == "link" else "") or "").netloc, tag
 
 
+def says_something(words):
+    """Whether words are a description: some of them, with letters, and not the name of a file."""
+    return len(re.findall(r"[^\W\d_]{2,}", words)) >= 4 and not re.search(r"\.(png|svg|jpe?g)\b|_images", words)
+
+
+def test_what_says_nothing_is_seen():
+    assert says_something("The risk falls from 2.3 to 0.004 and stays between its bounds.")
+    assert not any(map(says_something, ["", "plot", "_images/a_long_file_name.png", "risk of the model.svg", "1 2 3 4 5 6"]))
+
+
 @pytest.mark.site
 @pytest.mark.parametrize("page", PAGES)
 def test_pictures_are_told_in_words(page):
     main = parsed(html(page)).find("main")
     for picture in main.find_all("img"):
-        alt = picture.get("alt", "").strip()
-        assert alt and "_images/" not in alt, f"{page}: no alternative text for {str(picture)[:120]}"
+        assert says_something(picture.get("alt", "")), f"{page}: no alternative text for {str(picture)[:120]}"
     for drawing in main.find_all("svg"):
         hidden = drawing.find_parent(attrs={"aria-hidden": "true"}) or drawing.get("aria-hidden") == "true"
-        assert hidden or drawing.get("aria-label") or drawing.find("title"), f"{page}: no words for {str(drawing)[:120]}"
+        words = drawing.get("aria-label") or (drawing.find("title") or drawing.new_string("")).text
+        assert hidden or says_something(words), f"{page}: no words for {str(drawing)[:200]}"
+        assert hidden or drawing.get("role") == "img", f"{page}: {str(drawing)[:120]} is not announced as an image"
 
 
 @pytest.mark.site
@@ -102,6 +129,182 @@ def test_index_lists_every_statement():
         assert taught == any(link["href"].endswith(f"#{slug}") for link in rows[slug].find_all("a"))
 
 
+@pytest.mark.site
+def test_index_of_statements_says_when_and_on_what():
+    caption = parsed(html("statements")).find(class_="statement-index").caption.text
+    assert re.search(r"Checked on \d{4}-\d\d-\d\d on .*\d+ cores.*Python 3\.\d+.*torch \d", caption), caption
+
+
+@pytest.mark.site
+def test_index_lists_every_figure():
+    links = {link["href"] for link in parsed(html("figures")).find(class_="figure-index").tbody.find_all("a")}
+    shown = 0
+    for page in CHAPTERS:
+        for i, output in enumerate(parsed(html(page)).find_all(class_="cell_output", id=re.compile(r"^figure-\d+$"))):
+            assert f"{page}.html#{output['id']}" in links
+            assert output.find(class_=["clt-figure", "clt-explorer"]) or output.find("clt-explorer")
+            caption = output.find(class_="clt-caption")
+            assert not re.match(r"\d", parsed(html(page)).h1.text) or says_something(caption.text), f"{page}: figure {i} without a caption"
+            shown += 1
+    assert shown > 40
+
+
+@pytest.mark.site
+def test_figures_of_the_paper_are_matched_or_said_to_be_missing():
+    rows = parsed(html("figures")).find(class_="paper-figures").tbody.find_all("tr")
+    assert [row.td.text for row in rows] == [number.replace("-", "–") for number in PAPER]
+    for row in rows:
+        assert row.find("a") or "no counterpart" in row.text
+        for link in row.find_all("a"):
+            page, anchor = link["href"].split("#")
+            assert "of the paper" in parsed(SITE / page).find(id=anchor).text
+
+
+def test_title_of_a_figure():
+    assert title('<svg aria-label="The risk is 0.5 nats. It falls."></svg>') == "The risk is 0.5 nats."
+    assert title('<label><span>depth</span> <input></label><label><input type="checkbox"> <span>skip</span></label>') == (
+        "Sliders for depth and skip.")
+
+
+@pytest.mark.site
+def test_notation_and_definitions_link_to_each_other():
+    rows = [row for table in parsed(html("notation")).find_all("table") for row in table.tbody.find_all("tr")]
+    assert len(rows) > 30
+    for row in rows:
+        symbol = row.find(id=re.compile("^symbol-"))["id"]
+        targets = row.find_all("td")[-1].find_all("a")
+        assert targets, f"{symbol} has no definition"
+        for target in targets:
+            page, label = target["href"].split("#")
+            block = parsed(SITE / page).find(id=label)
+            back = block.find(class_="in-notation").find_all("a")
+            assert f"../notation.html#{symbol}" in {link["href"] for link in back}, f"{label} does not lead back to {symbol}"
+
+
+@pytest.mark.site
+def test_glossary_has_one_sentence_and_a_place_for_each_word():
+    glossary = parsed(html("glossary"))
+    assert len(glossary.find_all("dt")) > 40
+    for word, meaning in zip(glossary.find_all("dt"), glossary.find_all("dd"), strict=True):
+        assert meaning.find("a"), f"{word.text} leads nowhere"
+        assert meaning.text.strip().endswith(".") and not re.search(r"[a-z]\. [A-Z]", meaning.text), f"{word.text}: one sentence"
+
+
+@pytest.mark.site
+def test_execution_statistics_list_every_chapter():
+    table = parsed(html("execution")).find("table", class_="execution")
+    assert re.search(r"\d+ cores.*Python 3\.\d+.*torch \d", table.caption.text)
+    *rows, total = [[cell.find_all(string=True) for cell in row.find_all("td")] for row in table.tbody.find_all("tr")]
+    ran = {link["href"].removesuffix(".html") for link in table.tbody.find_all("a")}
+    assert ran >= {page for page in CHAPTERS if (ROOT / "book" / f"{page}.ipynb").exists()}
+    seconds = [float(re.search(r"[\d.]+$", "".join(row[1]).strip())[0]) for row in [*rows, total]]
+    assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.1 * len(rows))
+    assert all("ran to its end" in "".join(row[2]) for row in rows)
+
+
+# ---- what is made from the site
+
+@pytest.mark.site
+def test_whole_book_is_in_one_piece():
+    book = publish.whole_book()
+    ids = [node["id"] for node in book.find_all(id=True) if not node.find_parent("svg")]
+    assert len(ids) == len(set(ids))
+    for link in book.find_all("a", href=True):
+        parts = urlsplit(link["href"])
+        assert parts.scheme in ("http", "https", "mailto") or parts.fragment in ids, f"{link} leads out of the book"
+    for node in book.find_all(src=True):
+        assert Path(unquote(urlsplit(node["src"]).path)).exists()
+    assert [link["href"] for link in book.find(class_="contents").find_all("a")] == [f"#{publish.anchor(page)}" for page in CHAPTERS]
+    assert not book.find_all("input") and all(details.has_attr("open") for details in book.find_all("details"))
+
+
+@pytest.mark.site
+def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
+    publish.pdf(["intro", "notation", "glossary"], tmp_path / "book.pdf")
+    pages = [" ".join(page.extract_text().split()) for page in PdfReader(tmp_path / "book.pdf").pages]
+    for chapter, sign in (("Notation", "One symbol, one meaning"), ("Glossary", "Each word in one plain sentence")):
+        start = next(i for i, text in enumerate(pages, 1) if sign in text)
+        assert re.search(rf"{chapter} ?{start}\b", pages[1]), pages[1]
+    assert "sliders of this picture" in " ".join(pages) and list(tmp_path.iterdir()) == [tmp_path / "book.pdf"]
+
+
+@pytest.mark.parametrize("entry, status", [
+    ({"status": "working", "info": ""}, 0),
+    ({"status": "broken", "info": "404 Client Error: Not Found for url: https://example.org"}, 1),
+    ({"status": "broken", "info": "Failed to resolve 'example.org/404'"}, 0),
+    ({"status": "timeout", "info": "timed out"}, 0),
+])
+def test_only_an_address_that_is_gone_fails(entry, status, tmp_path, capsys):
+    report = tmp_path / "output.json"
+    report.write_text(json.dumps({"uri": "https://example.org", "filename": "a.md"} | entry) + "\n")
+    assert publish.links(report) == status
+    assert "https://example.org" in capsys.readouterr().out
+
+
+# ---- launch
+
+@pytest.fixture
+def chapters(tmp_path):
+    """A copy of all chapters with the real settings -> set_url(url), which brings them in line with that address."""
+    for path in (ROOT / "book").rglob("*.ipynb"):
+        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
+            target = tmp_path / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+
+    def set_url(url):
+        config = re.sub(r"(?m)^  url: .*", f'  url: "{url}"', (ROOT / "_config.yml").read_text())
+        (tmp_path / "_config.yml").write_text(config)
+        return colab.main(tmp_path)
+
+    set_url.root = tmp_path
+    return set_url
+
+
+def test_colab_cell_comes_and_goes_with_the_address(chapters):
+    paths = sorted((chapters.root / "book").rglob("*.ipynb"))
+    chapters("")
+    without = [path.read_bytes() for path in paths]
+    address = "https://github.com/example/book"
+    assert len(chapters(address)) == len(paths) and chapters(address) == []
+    for path in paths:
+        notebook = nbformat.read(path, 4)
+        nbformat.validate(notebook)
+        cell = notebook.cells[1]
+        assert cell.id == colab.ID and f"git clone --quiet --depth 1 --branch main {address} " in cell.source
+        assert cell.metadata.tags == ["remove-cell"]
+    before = list(sys.path)
+    exec(TransformerManager().transform_cell(cell.source), {})  # away from Colab it does nothing
+    assert sys.path == before
+    chapters("")
+    assert [path.read_bytes() for path in paths] == without
+
+
+def test_chapters_are_in_line_with_the_setting(chapters):
+    assert chapters(yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]) == []
+
+
+def test_binder_installs_what_the_chapters_import():
+    installed = (ROOT / ".binder" / "requirements.txt").read_text()
+    assert "\n-e .\n" in installed
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for line in installed.splitlines() if re.match(r"\w", line)] + project["dependencies"]
+    known = {Requirement(line).name.lower().replace("_", "-") for line in lines} | {"clt-utils"}
+    runtime = (ROOT / ".binder" / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(runtime)
+    origin = packages_distributions()
+    for page in CHAPTERS:
+        path = ROOT / "book" / f"{page}.ipynb"
+        for cell in nbformat.read(path, 4).cells if path.exists() else ():
+            if cell.cell_type == "code":
+                for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+                    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
+                        [node.module] if isinstance(node, ast.ImportFrom) else [])
+                    for module in {name.split(".")[0] for name in modules} - sys.stdlib_module_names:
+                        names = {name.lower().replace("_", "-") for name in origin[module]}
+                        assert names & (known | {"ipython"}), f"{page} imports {module}, which Binder does not install"
+
+
 # ---- small books
 
 LEDGER = """
@@ -117,7 +320,7 @@ THEOREM = "```{prf:theorem}\n:label: one-below-two\n$1 < 2$.\n```\n"
 @pytest.fixture
 def small_book(tmp_path):
     """A book of one chapter with the real configuration and extension -> build(prose, code) -> the finished process."""
-    for name in ("_config.yml", "book/_ext", "book/_static", "book/references.bib", "clt_utils/_checks.py",
+    for name in ("_config.yml", "book/_ext", "book/_static", "book/_templates", "book/references.bib", "clt_utils/_checks.py",
                  "clt_utils/ledger/core.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,15 +367,24 @@ def test_build_is_red(prose, code, complaint, small_book):
 
 
 def test_buttons_appear_with_the_address_of_the_book(small_book):
-    elsewhere = ("mybinder.org", "colab.research.google.com", "example/book/issues/new",
-                 "example/book/edit/main/book/chapter.ipynb")
+    elsewhere = ("https://mybinder.org/v2/gh/example/book/main?urlpath=lab/tree/book/chapter.ipynb",
+                 "https://colab.research.google.com/github/example/book/blob/main/book/chapter.ipynb",
+                 "example/book/issues/new", "example/book/edit/main/book/chapter.ipynb")
     config = small_book.root / "_config.yml"
     assert 'url: ""' in config.read_text()
     config.write_text(config.read_text().replace('url: ""', "url: https://github.com/example/book"))
     done = small_book()
     assert done.returncode == 0, done.stdout
     assert all(place in small_book.page() for place in elsewhere)
-    assert not any(place in html("intro").read_text() for place in elsewhere)
+    assert "colab.research" not in (small_book.root / "_build" / "html" / "intro.html").read_text(), "Colab opens no Markdown"
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_button_leads_nowhere_without_an_address(page):
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    header = str(parsed(html(page)).find(class_="header-article"))
+    assert bool(address) or not any(place in header for place in ("mybinder", "colab", "issues/new", "/edit/"))
 
 
 def test_fingerprint_sees_package_and_results(tmp_path):

@@ -36,16 +36,16 @@ def pages(toc):
 
 # ---- the whole book as one PDF
 
-def pdf():
-    """Print the book with Chromium, twice: the first time tells on which page each chapter starts."""
+def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
+    """Print the book, or some of its pages, with Chromium, twice: the first time tells on which page each chapter starts."""
     from playwright.sync_api import sync_playwright
     from pypdf import PdfReader
 
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not chromium:
         sys.exit("Given: no Chromium. Expected: chromium, chromium-browser or google-chrome on the PATH, or its path in CHROMIUM.")
-    source, target = BUILD / "print.html", BUILD / f"{NAME}.pdf"
-    source.write_text(str(whole_book()), encoding="utf-8")
+    source = target.with_suffix(".html")
+    source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=chromium, args=FLAGS).new_page()
         page.goto(source.as_uri())
@@ -61,13 +61,13 @@ def pdf():
             page.evaluate("""starts => document.querySelectorAll('.contents a').forEach(link => {
                 link.lastElementChild.textContent = starts[decodeURIComponent(link.hash.slice(1))] ?? '' })""", starts)
     source.unlink()
-    print(f"{target.relative_to(ROOT)}: {len(reader.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
+    print(f"{target}: {len(reader.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def whole_book():
-    """All pages of the site as one, with a title page and a list of contents -> BeautifulSoup."""
+def whole_book(names=None):
+    """All pages of the site, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    names = list(pages(toc))
+    names = names or list(pages(toc))
     first = read(names[0])
     book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
                          "html.parser")
@@ -85,7 +85,7 @@ def whole_book():
     for part in [{"root": toc["root"]}, *(toc.get("parts") or [toc])]:
         if part.get("caption"):
             contents.append(tag(book, "p", part["caption"], class_="part"))
-        for name in pages(part):
+        for name in filter(names.__contains__, pages(part)):
             article = chapter(name, names)
             book.body.append(article)
             link = tag(book, "a", href=f"#{anchor(name)}")
@@ -167,24 +167,22 @@ START = """<!doctype html>
 """
 
 
-def archive():
+def archive(target=BUILD / f"{NAME}.zip"):
     """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
     read("index")
-    target = BUILD / f"{NAME}.zip"
     root = yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         out.writestr(f"{NAME}/START-HERE.html", START.format(title=TITLE, page=quote(f"{root}.html")))
         for path in sorted(SITE.rglob("*")):
             if path.is_file() and path.name != ".buildinfo":
                 out.write(path, f"{NAME}/site/{path.relative_to(SITE)}")
-    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.1f} MB. Unpack it anywhere and open START-HERE.html.")
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB. Unpack it anywhere and open START-HERE.html.")
 
 
 # ---- links to elsewhere
 
-def links():
+def links(report=BUILD / "linkcheck" / "output.json"):
     """Sort what Sphinx's link checker found -> exit status 1 if an address is gone; being offline is no failure."""
-    report = BUILD / "linkcheck" / "output.json"
     if not report.exists():
         sys.exit("Given: no report of Sphinx's link checker. Expected: one in _build/linkcheck. Run `make site`, then `make linkcheck`.")
     lines = report.read_text(encoding="utf-8").splitlines()
