@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from sitemap import ROOT
 
-from clt_utils.exercises import load_answers
+from clt_utils.exercises import load_answers, verdict
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from editions import GRADES, chapters, exercises
@@ -64,3 +64,10 @@ def test_labels_are_unique_over_the_book_and_answers_belong_to_exercises():
         assert answer["hint"] and answer["hint"][-1] in ".?", label
         assert set(answer) <= {"hint", "digits", "counts", "kind", "salt", "hashes"}, label
         assert all(re.fullmatch(r"[0-9a-f]{16}", digest) for digest in answer["hashes"]), label
+
+
+def test_hints_give_no_answer_away():
+    for label, answer in load_answers().items():
+        first = {**answer, "hashes": answer["hashes"][:1]}
+        for number in re.findall(r"\d+(?:\.\d+)?", answer["hint"]) if answer["kind"] == "number" else ():
+            assert verdict(first, float(number)) != "right.", f"{label}: {number}"

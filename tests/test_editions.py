@@ -57,6 +57,8 @@ def test_student_edition_has_all_but_the_solutions(path, folders):
     for exercise in exercises(source):
         assert cells.get(f"{exercise.label}-check") == exercise.self_check
         assert f"{exercise.label}-answer" in cells
+    if any(exercise.self_check for exercise in exercises(source)):
+        assert any("import check_answer" in cell.source for cell in student.cells if cell.cell_type == "code")
     assert exercises(student) and not any(exercise.solution for exercise in exercises(student))
 
 
