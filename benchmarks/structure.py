@@ -1,6 +1,7 @@
 """What the structure engine costs against every other way to get the same matrices.
 
-One run, all methods interleaved, medians and ratios; time, peak memory and agreement with float64.
+One run, all methods interleaved, medians and ratios; time, peak memory and agreement with float64. Peers that are not installed
+are left out, and said so; ``requirements.txt`` beside this file names them.
 
     python benchmarks/structure.py            # every case; writes book/results/structure-benchmark.json
     python benchmarks/structure.py --quick    # LeNet and Model B only; prints, writes nothing
@@ -9,25 +10,29 @@ One run, all methods interleaved, medians and ratios; time, peak memory and agre
 import argparse
 import copy
 import datetime
+import functools
+import importlib.util
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from clt_utils.models import build
-from clt_utils.structure import structure_matrix
+from clt_utils.structure import probe, structure_matrix
 
 RESULT = Path(__file__).parents[1] / "book" / "results" / "structure-benchmark.json"
-CASES = [("lenet", 1, 28, 10, (1, 16, 64)), ("model-b", 1, 28, 10, (16, 64)), ("resnet18", 3, 32, 10, (1, 16)),
-         ("resnet18", 3, 32, 100, (1,)), ("vit", 3, 32, 10, (1, 16))]
+CASES = [("lenet", 1, 28, 10, (1, 16, 64)), ("model-b", 1, 28, 10, (1, 16, 64)), ("resnet18", 3, 32, 10, (1, 16, 64)),
+         ("resnet18", 3, 32, 100, (1,)), ("vit", 3, 32, 10, (1, 16, 64))]
 """Model, channels, image size, K, batches."""
 
 
@@ -95,16 +100,111 @@ def per_parameter(model, x):
     return torch.stack(grams)
 
 
+def few(model, x, K):
+    """As many samples at a time as keep K gradients of each below 400 MB."""
+    return x.split(max(1, int(1e8 // (K * sum(p.numel() for p in model.parameters())))))
+
+
+def contracted(rows):
+    """Per-sample gradients (b, K, *shape), one tensor a parameter -> (b, K, K)."""
+    return sum(torch.bmm(r, r.mT) for r in (r.detach().flatten(2) for r in rows))
+
+
+@functools.cache
+def extended(model):
+    from backpack import extend
+    return extend(copy.deepcopy(model), use_converter=not isinstance(model, nn.Sequential)), extend(nn.MSELoss(reduction="sum"))
+
+
+def backpack(model, x):
+    """BackPACK: the square root of the Gauss-Newton matrix of ‖f‖², which is √2 J, for all samples in one backward pass."""
+    from backpack import backpack, extensions
+    copied, loss = extended(model)
+    outputs = copied(x)
+    with backpack(extensions.SqrtGGNExact()):
+        loss(outputs, torch.zeros_like(outputs)).backward()
+    gram = contracted(p.sqrt_ggn_exact.transpose(0, 1) for p in copied.parameters()) / 2
+    copied.zero_grad()
+    for p in copied.parameters():
+        del p.sqrt_ggn_exact
+    return gram
+
+
+@functools.cache
+def graded(model):
+    from opacus.grad_sample import GradSampleModule
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # its hooks ask for that
+    return GradSampleModule(model, loss_reduction="sum")
+
+
+def opacus(model, x):
+    """Opacus: per-sample gradients, with K copies of each sample so that one pass gives all K rows."""
+    wrapped, grams = graded(model), []
+    K = model(x[:1]).shape[1]
+    for some in few(model, x, K):
+        outputs = wrapped(some.repeat_interleave(K, 0)).view(len(some), K, K)
+        outputs.diagonal(dim1=1, dim2=2).sum().backward()
+        grams.append(contracted(p.grad_sample.unflatten(0, (len(some), K)) for p in wrapped.parameters()))
+        wrapped.zero_grad()
+    return torch.cat(grams)
+
+
+def curvlinops(model, x):
+    """curvlinops: the transposed Jacobian as a linear operator, applied to the K unit vectors of each sample."""
+    from curvlinops import TransposedJacobianLinearOperator
+    params, grams = list(model.parameters()), []
+    K = model(x[:1]).shape[1]
+    for one in x.split(1):
+        operator = TransposedJacobianLinearOperator(model, params, [(one, one.new_zeros(1, K))], check_deterministic=False)
+        columns = operator @ torch.eye(K)
+        grams.append(columns.T @ columns)
+    return torch.stack(grams).detach()
+
+
+def neural_tangents(model, x):
+    """neural-tangents on JAX, compiled, the fastest of its implementations: in a process of its own, which has the problem already."""
+    process, gram = worker(model, x)
+    process.stdin.write("run\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    return gram
+
+
+@functools.cache
+def worker(model, x):
+    path = Path(tempfile.mkdtemp()) / "problem.npz"
+    np.savez(path, x=x.numpy(), **{f"p{i}": p.detach().numpy() for i, p in enumerate(model.parameters())})
+    process = subprocess.Popen([os.environ["NEURAL_TANGENTS_PYTHON"], Path(__file__).with_name("neural_tangents_lenet.py"), path],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    if not process.stdout.readline():  # it says which implementation it chose
+        raise RuntimeError("its process ended: start it by hand to see why")
+    return process, torch.from_numpy(np.load(f"{path}.npy"))
+
+
 METHODS = {f.__name__: f for f in (ours, train_step, data_sweeps, full_backwards, vmap_jacrev, one_by_one, batched_grads,
-                                   per_parameter)}
-PEERS = ("vmap_jacrev", "one_by_one", "batched_grads")
+                                   per_parameter, backpack, opacus, curvlinops, neural_tangents)}
+PEERS = ("vmap_jacrev", "one_by_one", "batched_grads", "backpack", "opacus", "curvlinops", "neural_tangents")
+LIBRARIES = ("backpack", "opacus", "curvlinops", "neural_tangents")
 
 
-def fits(method, model, batch, K):
-    """Leave out what takes minutes or gigabytes."""
-    if method == "vmap_jacrev":
-        return 4 * batch * K * sum(p.numel() for p in model.parameters()) < 1e9
-    return method != "per_parameter" or batch * len(list(model.parameters())) * K <= 16 * 10 * 10
+def unfit(method, name, model, batch, K):
+    """Why a method is left out, or None."""
+    if method == "neural_tangents":
+        written = "only LeNet is written in JAX" if name != "lenet" else None
+        return written if "NEURAL_TANGENTS_PYTHON" in os.environ else "NEURAL_TANGENTS_PYTHON is not set"
+    if method in LIBRARIES and importlib.util.find_spec(method) is None:
+        return "not installed"
+    numbers = batch * K * sum(p.numel() for p in model.parameters())
+    if method in ("vmap_jacrev", "backpack") and numbers > 2.5e8:
+        return f"needs {4 * numbers / 1e9:.0f} GB"
+    if method == "per_parameter" and batch * len(list(model.parameters())) * K > 16 * 10 * 10:
+        return "takes minutes"
+    if batch == 64 and numbers > 1e9 and method in PEERS or method == "curvlinops" and numbers > 5e8:
+        return "takes minutes, as it goes sample by sample"
+    return None
 
 
 def measure(name, channels, size, K, batch, repeats):
@@ -112,26 +212,60 @@ def measure(name, channels, size, K, batch, repeats):
     model, x = build(name, K, channels, size), torch.randn(batch, channels, size, size)
     for p in model.parameters():
         p.data += 0.01 * torch.randn_like(p)  # the head of a fresh vit is zero
-    chosen = [m for m in METHODS if fits(m, model, batch, K)]
+    skipped = {m: why for m in METHODS if (why := unfit(m, name, model, batch, K))}
     truth = structure_matrix(model, x[:2], dtype=torch.float64)
-    times, error = {m: [] for m in chosen}, {}
-    for method in chosen:
-        found = METHODS[method](model, x)  # also a warm-up
-        if found is not None and method != "train_step":
+    error: dict[str, float] = {}
+    for method in METHODS.keys() - skipped:
+        try:
+            found = METHODS[method](model, x)  # also a warm-up
+        except (NotImplementedError, RuntimeError, AssertionError) as reason:
+            if method not in LIBRARIES:
+                raise
+            skipped[method] = f"does not know this model: {str(reason).splitlines()[0][:120]}"
+            continue
+        if found is not None:
             error[method] = float((found[:2].double() - truth).abs().max() / truth.abs().max())
+    chosen = [m for m in METHODS if m not in skipped]
+    times: dict[str, list[float]] = {m: [] for m in chosen}
     for _ in range(repeats):
         for method in chosen:
             start = time.perf_counter()
             METHODS[method](model, x)
             times[method].append(1e3 * (time.perf_counter() - start))
     median = {m: statistics.median(t) for m, t in times.items()}
-    peer = min((m for m in PEERS if m in median), key=median.get)
+    peer = min((m for m in PEERS if m in median), key=median.__getitem__, default=None)
     ratios = {f"ours / {m}": median["ours"] / median[m] for m in ("train_step", "data_sweeps", "full_backwards")}
     ratios |= {f"{m} / ours": median[m] / median["ours"] for m in (peer, "per_parameter") if m in median}
+    ratios = {what: round(ratio, 2) for what, ratio in ratios.items()}
     return {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()), "repeats": repeats,
             "median_ms": {m: round(t, 3) for m, t in median.items()}, "min_ms": {m: round(min(t), 3) for m, t in times.items()},
-            "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "best_peer": peer,
-            "ratios": {what: round(ratio, 2) for what, ratio in ratios.items()}}
+            "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "best_peer": peer, "skipped": skipped,
+            "ratios": ratios}
+
+
+def probing(steps=60):
+    """A training run of LeNet, batch 64, bare and with a probe of 16 samples at every step, the two interleaved step by step."""
+    torch.manual_seed(0)
+    model, targets = build("lenet", 10, 1, 28), torch.randint(10, (64,))
+    x, optimizer = torch.randn(64, 1, 28, 28), torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def step():
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), targets).backward()
+        optimizer.step()
+
+    def probed():
+        step()
+        probe(model, x[:16], targets[:16])
+
+    times: dict[str, list[float]] = {"bare": [], "probed": []}
+    for _ in range(steps):
+        for name, run in (("bare", step), ("probed", probed)):
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    median = {name: statistics.median(t[3:]) for name, t in times.items()}
+    return {"batch": 64, "probed_samples": 16, "median_ms": median, "ratio": round(median["probed"] / median["bare"], 2)}
 
 
 MEMORY = """
@@ -166,16 +300,29 @@ def main():
     torch.set_num_threads(options.threads)
     provenance = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
                   "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat()}
-    rows = []
+    rows: list[dict] = []
     for name, channels, size, K, batches in CASES[:2] if options.quick else CASES:
         for batch in batches:
-            row = measure(name, channels, size, K, batch, 9 if name in ("lenet", "model-b") else 3)
+            small = name in ("lenet", "model-b")
+            row = measure(name, channels, size, K, batch, 15 if small else 1 if batch == 64 else 3)
             rows.append(row)
             if not options.quick:
-                row["peak_mb"] = {m: peak_megabytes(name, channels, size, K, batch, m) for m in ("ours", row["best_peer"])}
-                RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows}, indent=1) + "\n")
+                methods = {"ours", row["best_peer"]} - {None, "neural_tangents"}
+                row["peak_mb"] = {m: peak_megabytes(name, channels, size, K, batch, m) for m in sorted(methods)}
+                save(provenance, rows)
             times = ", ".join(f"{m} {t:.1f}" for m, t in row["median_ms"].items())
             print(f"{name} K={K} B={batch}: {times} ms", row["ratios"], row.get("peak_mb", ""), flush=True)
+            for method, why in row["skipped"].items():
+                print(f"    without {method}: {why}")
+    run = probing()
+    print("a training run of LeNet that probes 16 samples at every step:", run, flush=True)
+    if not options.quick:
+        save(provenance, rows, run)
+
+
+def save(provenance, rows, run=None):
+    provenance["load_after"] = os.getloadavg()[0]
+    RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows, "probing": run}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
