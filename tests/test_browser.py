@@ -3,7 +3,9 @@
 import functools
 import os
 import shutil
+import sys
 import threading
+import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -11,10 +13,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from sitemap import CHAPTERS, CODE, ROOT, SITE, html
 
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import publish
+from publish import FLAGS
+
 pytestmark = pytest.mark.site
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 PAGES = [*CHAPTERS, "search", CODE[0], max(CODE, key=len)]  # the pages of code are all alike
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
@@ -46,8 +50,8 @@ def visit(browser):
     """visit(url, scheme, viewport) -> the page, its formulas set; it keeps what it asked for and what went wrong."""
     contexts = []
 
-    def visit(url, scheme="light", viewport=DESKTOP):
-        contexts.append(browser.new_context(color_scheme=scheme, viewport=viewport))
+    def visit(url, scheme="light", viewport=DESKTOP, motion="no-preference"):
+        contexts.append(browser.new_context(color_scheme=scheme, viewport=viewport, reduced_motion=motion))
         page = contexts[-1].new_page()
         page.asked_for, page.errors = [], []
         page.on("request", lambda request: page.asked_for.append(request.url))
@@ -83,17 +87,96 @@ def test_page_opens_from_the_disk(page, visit):
         assert shown.locator("mjx-container").count() > 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme, viewport", [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)], ids=["light", "dark", "phone"])
 @pytest.mark.parametrize("page", PAGES)
-def test_no_serious_barrier(page, scheme, visit, address):
+def test_no_barrier(page, scheme, viewport, visit, address):
     html(page)
-    shown = visit(f"{address}/{page}.html", scheme)
+    shown = visit(f"{address}/{page}.html", scheme, viewport)
     # a proof must be readable too, once it is unfolded
     shown.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
     found = Axe().run(shown).response["violations"]
-    serious = [f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('any', [{}])[:1]}" for v in found
-               if v["impact"] in ("serious", "critical")]
-    assert serious == []
+    assert [f"{v['impact']}: {v['help']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('any', [{}])[:1]}" for v in found] == []
+
+
+REACHABLE = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')].filter(node =>
+    node.tabIndex >= 0 && !node.disabled && !node.inert && node.checkVisibility({ visibilityProperty: true, contentVisibilityAuto: true })
+    && node.getClientRects().length && !node.closest('[inert], dialog:not([open])'))"""
+
+
+@pytest.mark.parametrize("page", ["intro", "trainability/gradient-energy"])
+def test_keyboard_reaches_everything_and_shows_where_it_is(page, visit, address):
+    html(page)
+    shown = visit(f"{address}/{page}.html")
+    wanted = shown.evaluate(f"({REACHABLE})().map((node, i) => node.dataset.wanted = i).length")
+    reached, unseen = set(), []
+    for _ in range(wanted + 60):  # some stops appear only while one walks, like the links that skip to the main text
+        shown.keyboard.press("Tab")
+        name, text, style = shown.evaluate("""() => { const node = document.activeElement, style = getComputedStyle(node);
+            return [node.dataset.wanted ?? '', node.outerHTML.slice(0, 120),
+                    (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none'] }""")
+        reached.add(name)
+        if not style and text not in unseen and not text.startswith("<body"):
+            unseen.append(text)
+    missing = [i for i in range(wanted) if str(i) not in reached]
+    assert not missing, [shown.evaluate(f"document.querySelector('[data-wanted=\"{i}\"]').outerHTML.slice(0, 150)") for i in missing[:5]]
+    assert not unseen, f"no mark shows that the keyboard is at {unseen[:5]}"
+
+
+def test_keyboard_unfolds_proofs_and_solutions(visit, address):
+    html("trainability/gradient-energy")
+    shown = visit(f"{address}/trainability/gradient-energy.html")
+    proofs, solutions = shown.locator("main details:not([open]) > summary"), shown.locator("main button.toggle-button")
+    assert proofs.count() and solutions.count() >= 5, "proofs and solutions are folded"
+    for proof in proofs.element_handles():
+        proof.press("Enter")
+        assert proof.evaluate("fold => fold.parentElement.open"), "Enter does not unfold a proof"
+    for solution in solutions.element_handles():
+        unfolded = "fold => fold.closest('.solution').querySelector('section').checkVisibility({ visibilityProperty: true })"
+        assert not solution.evaluate(unfolded)
+        solution.press("Enter")
+        assert solution.evaluate(unfolded), "Enter does not unfold a solution"
+
+
+@pytest.mark.parametrize("page", ["intro", "trainability/gradient-energy"])
+def test_nothing_moves_for_who_asks_for_less_motion(page, visit, address):
+    html(page)
+    moving = """() => [...document.querySelectorAll('*')].filter(node => { const style = getComputedStyle(node);
+        return /[1-9]/.test(style.transitionDuration) || style.animationName !== 'none' || style.scrollBehavior === 'smooth' }).length"""
+    assert visit(f"{address}/{page}.html").evaluate(moving) > 0, "the test would see motion"
+    calm = visit(f"{address}/{page}.html", motion="reduce")
+    assert calm.evaluate(moving) == 0
+    calm.locator("summary").first.click() if page != "intro" else calm.locator(".doors a").first.hover()
+    assert calm.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, {"width": 1600, "height": 900}, PHONE],
+                         ids=["laptop", "screen", "phone"])
+def test_first_screen_has_the_picture_and_three_doors(viewport, visit, address):
+    html("intro")
+    shown = visit(f"{address}/intro.html", viewport=viewport)
+    assert shown.locator(".doors a").count() == 3
+    for part in ["h1", "clt-explorer input[type=range]", "clt-explorer svg", ".doors a:nth-of-type(3)"]:
+        box = shown.locator(f"main {part}").last.bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= viewport["height"], f"{part} is not on the first screen: {box}"
+        assert box["width"] > 40
+
+
+def test_archive_opens_from_the_disk(tmp_path, visit):
+    html("intro")
+    publish.archive(tmp_path / "book.zip")
+    with zipfile.ZipFile(tmp_path / "book.zip") as packed:
+        packed.extractall(tmp_path)
+    start = next(tmp_path.glob("*/START-HERE.html"))
+    shown = visit((start.parent / "site" / "search.html").as_uri())
+    shown.goto(start.as_uri())
+    shown.wait_for_url("**/site/intro.html")
+    shown.locator("clt-explorer input[type=range]").first.press("ArrowRight")
+    shown.get_by_role("link", name="Gradient energy and the structure matrix").last.click()
+    shown.wait_for_url("**/gradient-energy.html")
+    shown.locator("mjx-container").nth(100).wait_for(state="attached")
+    assert shown.locator("mjx-merror").count() == 0
+    assert shown.errors == []
+    assert [url for url in shown.asked_for if not url.startswith((start.parent.as_uri(), "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
