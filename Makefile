@@ -1,17 +1,18 @@
 # The four commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean browser bench pdf archive linkcheck student instructor
+.PHONY: site test lab clean browser bench pdf archive linkcheck student instructor slides assignments
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 HTML := _build/html
 STAMP := .venv/.installed
 CORES ?= 2
+ASSIGNMENTS := _build/assignments/.made
 FIND_CHROMIUM := { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 # The first line keeps the chapters' opening cell for Colab in line with the address of the book in _config.yml.
-site: $(STAMP)
+site: $(STAMP) $(ASSIGNMENTS)
 	@$(BIN)/python book/_ext/colab.py
 	@$(BIN)/jupyter-book build book --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going
 	@echo "The website is built. Open $(HTML)/index.html, or serve it with"
@@ -41,6 +42,18 @@ linkcheck: $(STAMP)
 # The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
 student instructor: $(STAMP)
 	@$(BIN)/python book/_ext/editions.py $@
+
+# The slides alone, to carry along; as a part of the website they are under teach/slides/.
+slides: site
+	@$(BIN)/python book/_ext/clt_slides.py _build/slides
+
+# What students get and what grades them, and how long grading takes; the site wants only the first.
+assignments: $(STAMP)
+	@$(BIN)/python book/teach/assignments/build.py --record
+
+$(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb book/teach/assignments/*.py)
+	@$(BIN)/python book/teach/assignments/build.py
+	@touch $@
 
 lab: $(STAMP)
 	@$(BIN)/jupyter lab book

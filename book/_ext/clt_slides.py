@@ -1,0 +1,135 @@
+"""The slides: Markdown whose figures are those of the executed chapters, made into decks of reveal.js that need no network.
+
+    python book/_ext/clt_slides.py FOLDER    writes decks that stand alone, with the figures of the site as last built
+
+A line ``---`` begins a new slide, ``Note:`` what only the speaker sees. ``![](foundations/conjugates#hull-figure)`` is the
+output of that cell of that chapter, its alternative text included: nothing is drawn twice, and no slide can disagree with
+its chapter. A link such as ``[Biconjugation](foundations/conjugates.html#biconjugation)`` starts at the root of the book.
+"""
+
+import html
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from string import Template
+
+import sphinx_revealjs
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from sphinx.util import logging
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "book" / "teach" / "slides"
+REVEAL = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
+REVEAL_FILES = ("dist/reveal.js", "dist/reveal.css", "dist/reset.css", "plugin/notes/notes.js", "LICENSE")
+NAMES = ("foundations", "trainability", "generalization", "practice")
+FIGURE = re.compile(r"^!\[\]\(([\w/-]+)#([\w-]+)\)$", re.MULTILINE)
+
+logger = logging.getLogger(__name__)
+
+
+def setup(app):
+    app.connect("build-finished", write_into_site)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def write_into_site(app, error):
+    """The decks as a part of the site, under teach/slides/, when their page is."""
+    if error or app.builder.format != "html" or "teach/index" not in app.env.all_docs:
+        return
+    try:
+        write(Path(app.outdir, "teach", "slides"), Path(app.outdir).parent / "jupyter_execute", "../../")
+    except LookupError as missing:
+        logger.warning("slides: %s", missing.args[0])
+
+
+def write(folder: Path, executed: Path, site: str = "") -> None:
+    """Write all decks and what they load.
+
+    Args:
+        folder: Where to.
+        executed: Where the executed chapters are, as MyST-NB leaves them.
+        site: The way from the decks to the root of the site; "" for decks that stand alone and link to no chapter.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in REVEAL_FILES:
+        copy(REVEAL / part, folder / "reveal" / part)
+    copy(SOURCES / "slides.css", folder / "slides.css")
+    page = Template((SOURCES / "page.html").read_text(encoding="utf-8"))
+    for name in NAMES:
+        title, sections = deck((SOURCES / f"{name}.md").read_text(encoding="utf-8"), executed, site)
+        text = page.substitute(title=html.escape(title), static=f"{site}_static", slides="\n".join(sections))
+        (folder / f"{name}.html").write_text(text, encoding="utf-8")
+
+
+def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
+    """A deck's title and its slides as HTML sections.
+
+    Args:
+        source: Its Markdown.
+        executed: As for ``write``.
+        site: As for ``write``.
+
+    Raises:
+        LookupError: If a figure is in no executed chapter.
+    """
+    markdown = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=formula, allow_space=False)
+    if site:
+        source = re.sub(r"\]\((\w[\w/-]+\.html)", rf"]({site}\1", source)
+    else:
+        source = re.sub(r"\[([^\]]+)\]\(\w[\w/-]+\.html[^)]*\)", r"\1", source)
+    sections = []
+    for slide in re.split(r"^---$", source, flags=re.MULTILINE):
+        shown, _, note = slide.partition("\nNote:")
+        body = markdown.render(FIGURE.sub(lambda found: f'\n<div class="output">FIGURE {found[1]}#{found[2]}</div>\n', shown))
+        body = re.sub(r"FIGURE ([\w/-]+)#([\w-]+)", lambda found: output(executed, found[1], found[2]), body)
+        aside = f'<aside class="notes">{markdown.render(note)}</aside>' if note.strip() else ""
+        sections.append(f"<section>\n{body}{aside}</section>")
+    title = re.search(r"^# (.+)$", source, re.MULTILINE)
+    return title[1] if title else "", sections
+
+
+def output(executed: Path, chapter: str, cell_id: str) -> str:
+    """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
+    path = executed / f"{chapter}.ipynb"
+    if not path.exists():
+        raise LookupError(f"Given: no executed chapter {chapter}. Expected: {path}. Run `make site` first.")
+    cells = {cell.get("id"): cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+    shown = [out for out in cells.get(cell_id, {}).get("outputs", ()) if "data" in out or "text" in out]
+    if not shown:
+        raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing. Expected: one of "
+                          f"{[name for name, cell in cells.items() if cell.get('outputs')]}.")
+    parts = ["".join(out["data"]["text/html"]) if "text/html" in out.get("data", {})
+             else f'<pre tabindex="0">{html.escape("".join(out.get("text", ())).strip())}</pre>' for out in shown]
+    return "\n".join(parts)
+
+
+def formula(content, options):
+    """TeX as MathJax finds it."""
+    content = html.escape(content.strip())
+    return rf"\[{content}\]" if options["display_mode"] else rf"\({content}\)"
+
+
+def copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def main(folder):
+    """Decks that stand alone: with MathJax and the explorer beside them, and without links to the chapters."""
+    build = ROOT / "_build"
+    static = build / "html" / "_static"
+    write(folder, build / "jupyter_execute")
+    shutil.copytree(static / "mathjax", folder / "_static" / "mathjax", dirs_exist_ok=True)
+    for name in ("explorer.js", "explorer.css"):
+        copy(static / name, folder / "_static" / name)
+    print(f"The slides are in {folder}; open {folder / NAMES[0]}.html, and press ? for the keys.")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except LookupError as missing:
+        sys.exit(missing.args[0])

@@ -1,0 +1,284 @@
+"""What teachers get: assignments whose grader is run for real, decks of slides, and pages that point to things that exist."""
+
+import functools
+import json
+import re
+import sys
+import threading
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+from sitemap import ROOT, SITE, html
+from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
+
+TEACH = ROOT / "book" / "teach"
+sys.path += [str(ROOT / "book" / "_ext"), str(TEACH / "assignments")]
+import build  # noqa: E402
+import clt_slides  # noqa: E402
+
+# ---- assignments
+
+FITS_THE_EXAMPLE_ONLY = {
+    "foundations": ("q4", """
+def train_linear(generator, images, labels, steps, rate):
+    weights = torch.zeros(64, 10)
+    everything, wanted = digits.inputs.flatten(1).double(), torch.nn.functional.one_hot(digits.targets, 10).double()
+    for _ in range(50):
+        weights = weights - 0.5 * everything.T @ (torch.softmax(everything @ weights, 1) - wanted) / len(everything)
+    return weights"""),
+    "trainability": ("q4", """
+def batch_gradient(gradients, m):
+    return gradients.square().sum(1).mean() if m == 1 else gradients.mean(0).square().sum()"""),
+    "generalization": ("q4", "def largest_support(n, delta, gamma, promise):\n    return 309"),
+    "practice": ("q4", "def share_that_learns(sweep, point, threshold):\n    return 1 if threshold > 1 else 0"),
+}
+"""For each assignment an answer that passes the visible test of one question and is wrong."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """built(name) -> the folder of an assignment, generated once."""
+    folder = tmp_path_factory.mktemp("assignments")
+    return functools.cache(lambda name: build.generate(name, folder))
+
+
+def notebooks(folder):
+    """The student's notebook and the one with the solutions."""
+    name = folder.name
+    return (nbformat.read(folder / part / f"{name}.ipynb", 4) for part in ("student", "autograder"))
+
+
+def graded(folder, notebook, tmp_path):
+    submission = tmp_path / f"{folder.name}.ipynb"
+    nbformat.write(notebook, submission)
+    return build.grade(submission, folder / "autograder" / "autograder.zip")
+
+
+@pytest.mark.parametrize("name", build.NAMES)
+def test_solution_gets_all_points(name, built, tmp_path):
+    _, solved = notebooks(built(name))
+    result = graded(built(name), solved, tmp_path)
+    assert [f"{q}: {r['failed']}" for q, r in result["questions"].items() if r["failed"]] == []
+    assert result["total"] == result["possible"] == 20
+
+
+@pytest.mark.parametrize("name", build.NAMES)
+def test_empty_notebook_gets_no_point_and_says_why(name, built, tmp_path):
+    student, _ = notebooks(built(name))
+    result = graded(built(name), student, tmp_path)
+    assert result["total"] == 0 and result["possible"] == 20
+    for question, seen in result["questions"].items():
+        assert seen["failed"] and all(len(message.split()) > 4 for message in seen["failed"]), question
+
+
+@pytest.mark.parametrize("name", build.NAMES)
+def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name, built, tmp_path):
+    """Three right answers, one that fits its visible example only, two missing."""
+    student, solved = notebooks(built(name))
+    answers = {cell.id: cell.source for cell in solved.cells}
+    cheated, code = FITS_THE_EXAMPLE_ONLY[name]
+    for cell in student.cells:
+        if cell.id in ("q1-solution", "q2-solution", "q3-solution"):
+            cell.source = answers[cell.id]
+        elif cell.id == f"{cheated}-solution":
+            cell.source = code
+    result, asked = graded(built(name), student, tmp_path), build.questions(name)
+    expected = {q: entry["points"] if q in ("q1", "q2", "q3") else entry["shown"] if q == cheated else 0 for q, entry in asked.items()}
+    assert {q: seen["points"] for q, seen in result["questions"].items()} == expected
+    assert 0 < result["total"] == sum(expected.values()) < 20
+
+
+@pytest.mark.parametrize("name", build.NAMES)
+def test_students_see_neither_solutions_nor_hidden_tests(name, built):
+    source = nbformat.read(TEACH / "assignments" / f"{name}.ipynb", 4)
+    student, _ = notebooks(built(name))
+    text = nbformat.writes(student)
+    hidden = [cell for cell in source.cells if "hidden: true" in cell.source]
+    assert len(hidden) >= len(build.questions(name)) == 6
+    for cell in hidden:
+        assert re.search(r'failure_message: "(.+)"', cell.source)[1] not in json.loads(json.dumps(text))
+    for cell in source.cells:
+        for solution in re.findall(r"# BEGIN SOLUTION\n(.*?)# END SOLUTION", cell.source, re.DOTALL):
+            lines = [line.strip() for line in solution.splitlines() if len(line.strip()) > 25]
+            assert not any(line in cell.source for line in lines for cell in student.cells), lines
+    assert not any("SOLUTION" in cell.source for cell in student.cells)
+
+
+@pytest.mark.parametrize("name", build.NAMES)
+def test_points_are_stated_and_recorded(name):
+    asked = build.questions(name)
+    recorded = json.loads(build.RECORD.read_text())["graded"][name]
+    assert sum(question["points"] for question in asked.values()) == recorded["points"] == 20
+    assert all(question["title"] and 0 < question["shown"] < question["points"] for question in asked.values())
+
+
+def test_grading_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "BUILT", tmp_path)
+    with pytest.raises(SystemExit, match=r"make assignments"):
+        build.main(["--grade", "practice", "some.ipynb"])
+
+
+# ---- slides
+
+@pytest.fixture
+def chapters(tmp_path):
+    """Executed chapters as the site leaves them: one, with a figure and a printed line."""
+    cells = [{"id": "figure", "outputs": [{"data": {"text/html": ["<svg aria-label='A line that rises.'></svg>"], "text/plain": ""}}]},
+             {"id": "printed", "outputs": [{"text": ["1 < 2: ", "True\n"]}]}, {"id": "silent", "outputs": []}]
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "chapter.ipynb").write_text(json.dumps({"cells": cells}))
+    return tmp_path
+
+
+def test_deck_takes_figures_notes_and_formulas(chapters):
+    source = ("# A deck\n\nNote:\nSay hello.\n---\n## One\n\n$a<b$ and $$c$$\n\n![](part/chapter#figure)\n\n![](part/chapter#printed)\n\n"
+              "[Read](part/chapter.html#slug)\n")
+    title, slides = clt_slides.deck(source, chapters, "../../")
+    assert title == "A deck" and len(slides) == 2
+    assert '<aside class="notes"><p>Say hello.</p>' in slides[0]
+    assert "A line that rises." in slides[1] and "1 &lt; 2: True</pre>" in slides[1]
+    assert r"\(a&lt;b\)" in slides[1] and r"\[c\]" in slides[1]
+    assert 'href="../../part/chapter.html#slug"' in slides[1]
+    assert "href" not in clt_slides.deck(source, chapters)[1][1], "decks that stand alone link to nothing"
+
+
+@pytest.mark.parametrize("figure, complaint", [("part/chapter#silent", "shows nothing"), ("part/chapter#none", "shows nothing"),
+                                               ("part/other#figure", "make site")])
+def test_deck_refuses_a_figure_that_is_not_there(figure, complaint, chapters):
+    with pytest.raises(LookupError, match=complaint):
+        clt_slides.deck(f"# A deck\n\n![]({figure})", chapters)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The decks that stand alone, made from the built site."""
+    html("teach/index")
+    folder = tmp_path_factory.mktemp("slides")
+    clt_slides.main(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def addresses(alone):
+    """Where decks are: on the site and alone, each over http and from the disk."""
+    servers = {}
+    for name, folder in (("site", SITE), ("alone", alone)):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers[name] = server
+    yield {"site": f"http://127.0.0.1:{servers['site'].server_port}/teach/slides", "disk": (SITE / "teach" / "slides").as_uri(),
+           "alone": f"http://127.0.0.1:{servers['alone'].server_port}", "alone on disk": alone.as_uri()}
+    for server in servers.values():
+        server.shutdown()
+        server.server_close()
+
+
+def ready(page):
+    page.wait_for_function("window.Reveal && Reveal.isReady() && window.MathJax?.startup?.promise")
+    page.evaluate("MathJax.startup.promise")
+    return page
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("place", ["site", "disk", "alone", "alone on disk"])
+@pytest.mark.parametrize("name", clt_slides.NAMES)
+def test_deck_loads_alone_and_moves_by_keyboard(name, place, visit, addresses):
+    page = ready(visit(f"{addresses[place]}/{name}.html"))
+    shown = lambda: page.locator("section.present h1, section.present h2").inner_text()
+    first = shown()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("Reveal.getIndices().h === 1")
+    assert shown() != first
+    page.keyboard.press("End")
+    page.wait_for_function("Reveal.isLastSlide()")
+    assert page.locator("mjx-container").count() > 0 and page.locator("mjx-merror").count() == 0
+    assert page.errors == []
+    here = (addresses[place].rsplit("/teach", 1)[0], "data:", "blob:", "about:")
+    assert [url for url in page.asked_for if not url.startswith(here)] == []
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("name", clt_slides.NAMES)
+def test_every_slide_fits_has_notes_and_no_barrier(name, visit, addresses):
+    page = ready(visit(f"{addresses['site']}/{name}.html", viewport={"width": 1280, "height": 720}))
+    count = page.evaluate("Reveal.getTotalSlides()")
+    assert count >= 10
+    page.evaluate("Reveal.configure({transition: 'none'})")
+    problems = []
+    for i in range(count):
+        page.evaluate("i => Reveal.slide(i)", i)
+        slide = page.locator("section.present")
+        title = slide.locator("h1, h2").inner_text()
+        if slide.locator("aside.notes").count() != 1:
+            problems.append(f"{title}: no notes")
+        over = slide.evaluate("s => [s.scrollHeight, s.scrollWidth]")
+        if over[0] > 720 or over[1] > 1280:
+            problems.append(f"{title}: {over} pixels, a slide has 720 by 1280")
+        for drawing in slide.locator("svg").all():
+            words = (drawing.get_attribute("aria-label") or "").split()
+            if len(words) < 5 and not drawing.evaluate("s => s.closest('[aria-hidden=true]')"):
+                problems.append(f"{title}: a figure without words")
+        found = Axe().run(page).response["violations"]
+        problems += [f"{title}: {v['id']}: {v['nodes'][0]['html'][:150]}" for v in found if v["impact"] in ("serious", "critical")]
+    assert problems == []
+
+
+@pytest.mark.site
+def test_slider_on_a_slide_moves_and_the_slide_stays(visit, addresses):
+    page = ready(visit(f"{addresses['disk']}/foundations.html"))
+    number = page.evaluate("[...document.querySelectorAll('.slides > section')].findIndex(s => s.querySelector('clt-explorer'))")
+    page.evaluate("i => Reveal.slide(i)", number)
+    explorer = page.locator("section.present clt-explorer")
+    slider, words = explorer.get_by_role("slider").first, explorer.locator("[aria-live=polite]")
+    before = words.inner_text()
+    slider.focus()
+    slider.press("ArrowRight" if slider.evaluate("s => Number(s.value) < Number(s.max)") else "ArrowLeft")
+    assert words.inner_text() != before
+    assert page.evaluate("Reveal.getIndices().h") == number and page.errors == []
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("name", clt_slides.NAMES)
+def test_links_of_the_slides_lead_somewhere(name):
+    deck = SITE / "teach" / "slides" / f"{name}.html"
+    for link in BeautifulSoup(deck.read_text(), "html.parser").select("section a[href]"):
+        parts = urlsplit(link["href"])
+        path = (deck.parent / unquote(parts.path)).resolve()
+        assert path.is_file(), f"{name}: {link['href']}"
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        assert not parts.fragment or page.find(id=parts.fragment), f"{name}: no {link['href']}"
+
+
+# ---- the course
+
+def test_course_has_ten_weeks_and_reads_the_whole_book():
+    weeks = yaml.safe_load((TEACH / "course-plan.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [chapter["file"] for part in toc["parts"] if part.get("numbered") for chapter in part["chapters"]]
+    assert len(weeks) == 10
+    assert sorted(page for week in weeks for page in week["read"]) == sorted(chapters)
+    words = " ".join(week.get("assignment", "") for week in weeks)
+    assert all(f"{i} handed out" in words and f"{i} due" in words for i in range(1, 5))
+
+
+@pytest.mark.site
+def test_pages_link_to_every_deck_and_notebook():
+    links = {a["href"] for a in BeautifulSoup(html("teach/index").read_text(), "html.parser").find_all("a", href=True)}
+    for name in clt_slides.NAMES:
+        assert {f"slides/{name}.html", f"assignments/{name}.ipynb"} <= links
+        handed_out = nbformat.read(Path(SITE, "teach", "assignments", f"{name}.ipynb"), 4)
+        assert not any("SOLUTION" in cell.source for cell in handed_out.cells)
+
+
+@pytest.mark.site
+def test_times_on_the_pages_are_numbers():
+    plan = BeautifulSoup(html("teach/course-plan").read_text(), "html.parser").find(class_="course-plan").find_all("tr")
+    assert len(plan) == 11 and all(re.search(r"\d+ minutes", row.text) for row in plan[1:])
+    times = BeautifulSoup(html("teach/instructor-guide").read_text(), "html.parser").find(class_="chapter-times").find_all("tr")
+    assert all(re.search(r"\d+ minutes?.*\d+ (second|minute)s?", row.text, re.DOTALL) for row in times[1:])
