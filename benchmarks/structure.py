@@ -202,7 +202,7 @@ def unfit(method, name, model, batch, K):
         return f"needs {4 * numbers / 1e9:.0f} GB"
     if method == "per_parameter" and batch * len(list(model.parameters())) * K > 16 * 10 * 10:
         return "takes minutes"
-    if batch == 64 and numbers > 1e9 and method in PEERS or method == "curvlinops" and numbers > 5e8:
+    if (batch == 64 and numbers > 1e9 and method in PEERS) or (method == "curvlinops" and numbers > 5e8):
         return "takes minutes, as it goes sample by sample"
     return None
 
