@@ -67,6 +67,13 @@ class Sweep:
         """Every combination of the axes but the seed, as dicts like ``{"depth": 2, "skip": True}``; the last axis runs fastest."""
         return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
 
+    def only(self, **fixed: Any) -> "Sweep":
+        """The part of this sweep where these axes have these values, as a sweep over the other axes."""
+        for axis, value in fixed.items():
+            require(value in self.axes.get(axis, ()), f"{axis}={value!r}", f"an axis and one of its values, of {self.axes}")
+        rest = {axis: values for axis, values in self.axes.items() if axis not in fixed}
+        return Sweep(self.name, self.base.replace(**fixed), keep=self.keep, seed=self.seeds, **rest)
+
     def configs(self, point: dict[str, Any] | None = None) -> list[TrainConfig]:
         """The recipes of a point, one for each seed; without a point those of the whole sweep."""
         return [self.base.replace(**p, seed=seed) for p in ([point] if point is not None else self.points()) for seed in self.seeds]
