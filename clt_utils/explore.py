@@ -174,6 +174,7 @@ class Explorer:
 
     @property
     def point(self) -> dict[str, Any]:
+        """Where the sliders stand."""
         return {name: control.value for name, control in self._controls.items()}
 
     def _moved(self, change=None):
