@@ -75,7 +75,7 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
     Raises:
         LookupError: If a figure is in no executed chapter.
     """
-    markdown = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=formula, allow_space=False)
+    markdown = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=formula, allow_space=False, double_inline=True)
     if site:
         source = re.sub(r"\]\((\w[\w/-]+\.html)", rf"]({site}\1", source)
     else:
