@@ -95,6 +95,10 @@ def test_no_barrier(page, scheme, viewport, visit, address):
     # a proof must be readable too, once it is unfolded
     shown.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
     found = Axe().run(shown).response["violations"]
+    for violation in found:  # axe does not hear MathML, screen readers do
+        violation["nodes"] = [node for node in violation["nodes"] if violation["id"] != "empty-table-header"
+                              or not shown.locator(node["target"][0]).locator("mjx-assistive-mml math").count()]
+    found = [violation for violation in found if violation["nodes"]]
     assert [f"{v['impact']}: {v['help']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('any', [{}])[:1]}" for v in found] == []
 
 

@@ -98,7 +98,7 @@ def name_of(env, figure):
 
 
 def of_the_paper(figure):
-    return listed([f"Figure{'s' * ('-' in number)} {number.replace('-', '–')} of the paper" for number in figure["paper"]])
+    return listed([f"after Figure{'s' * ('-' in number)} {number.replace('-', '–')} of the paper" for number in figure["paper"]])
 
 
 def write_captions(app, doctree, docname):
