@@ -57,6 +57,11 @@ def extension_fingerprint():
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("clt_*.py")))).hexdigest()[:16]
 
 
+def executed_chapters(build):
+    """The cache of the chapters as run with the present state of the package; ``build`` is the folder that holds all builds."""
+    return build / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}"
+
+
 def configure(app, config):
     """Set what depends on another setting or on the state of the package."""
     os.environ["CLT_SITE_BUILD"] = "1"  # tells the kernels that figures must work without one
@@ -66,8 +71,7 @@ def configure(app, config):
     config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
     # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.
-    state = f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}"
-    config.nb_execution_cache_path = str(Path(app.outdir).parent / ".jupyter_cache" / state)
+    config.nb_execution_cache_path = str(executed_chapters(Path(app.outdir).parent))
     options = config.html_theme_options
     if options.get("repository_url"):
         options |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}

@@ -8,17 +8,20 @@ its chapter. A link such as ``[Biconjugation](foundations/conjugates.html#biconj
 """
 
 import html
-import json
 import re
 import shutil
 import sys
 from pathlib import Path
 from string import Template
 
+import nbformat
 import sphinx_revealjs
+from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from sphinx.util import logging
+
+from clt_book import executed_chapters
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "book" / "teach" / "slides"
@@ -40,7 +43,7 @@ def write_into_site(app, error):
     if error or app.builder.format != "html" or "teach/index" not in app.env.all_docs:
         return
     try:
-        write(Path(app.outdir, "teach", "slides"), Path(app.outdir).parent / "jupyter_execute", "../../")
+        write(Path(app.outdir, "teach", "slides"), executed_chapters(Path(app.outdir).parent), "../../")
     except LookupError as missing:
         logger.warning("slides: %s", missing.args[0])
 
@@ -50,7 +53,7 @@ def write(folder: Path, executed: Path, site: str = "") -> None:
 
     Args:
         folder: Where to.
-        executed: Where the executed chapters are, as MyST-NB leaves them.
+        executed: The cache of the executed chapters.
         site: The way from the decks to the root of the site; "" for decks that stand alone and link to no chapter.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +96,11 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
 
 def output(executed: Path, chapter: str, cell_id: str) -> str:
     """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
-    path = executed / f"{chapter}.ipynb"
-    if not path.exists():
-        raise LookupError(f"Given: no executed chapter {chapter}. Expected: {path}. Run `make site` first.")
-    cells = {cell.get("id"): cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+    try:
+        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4))[1]
+    except KeyError:
+        raise LookupError(f"Given: no executed chapter {chapter} in {executed}. Expected: one. Run `make site` first.") from None
+    cells = {cell.get("id"): cell for cell in notebook.cells}
     shown = [out for out in cells.get(cell_id, {}).get("outputs", ()) if "data" in out or "text" in out]
     if not shown:
         raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing. Expected: one of "
@@ -121,7 +125,7 @@ def main(folder):
     """Decks that stand alone: with MathJax and the explorer beside them, and without links to the chapters."""
     build = ROOT / "_build"
     static = build / "html" / "_static"
-    write(folder, build / "jupyter_execute")
+    write(folder, executed_chapters(build))
     shutil.copytree(static / "mathjax", folder / "_static" / "mathjax", dirs_exist_ok=True)
     for name in ("explorer.js", "explorer.css"):
         copy(static / name, folder / "_static" / name)
