@@ -10,10 +10,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import nbformat.v4 as nbf
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
 from sitemap import ROOT, SITE, html
 from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
 
@@ -127,13 +129,21 @@ def test_grading_says_what_is_missing(tmp_path, monkeypatch):
 # ---- slides
 
 @pytest.fixture
-def chapters(tmp_path):
-    """Executed chapters as the site leaves them: one, with a figure and a printed line."""
-    cells = [{"id": "figure", "outputs": [{"data": {"text/html": ["<svg aria-label='A line that rises.'></svg>"], "text/plain": ""}}]},
-             {"id": "printed", "outputs": [{"text": ["1 < 2: ", "True\n"]}]}, {"id": "silent", "outputs": []}]
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part" / "chapter.ipynb").write_text(json.dumps({"cells": cells}))
-    return tmp_path
+def chapters(tmp_path, monkeypatch):
+    """The cache of executed chapters as the site leaves it: one, with a figure and a printed line."""
+    outputs = {"figure": [nbf.new_output("display_data", {"text/html": "<svg aria-label='A line that rises.'></svg>", "text/plain": ""})],
+               "printed": [nbf.new_output("stream", text="1 < 2: True\n")], "silent": []}
+    source = tmp_path / "book" / "part" / "chapter.ipynb"
+    source.parent.mkdir(parents=True)
+    notebook = nbf.new_notebook(cells=[nbf.new_code_cell(f"# {name}", id=name) for name in outputs])
+    nbformat.write(notebook, source)
+    for cell in notebook.cells:
+        cell.outputs, cell.execution_count = outputs[cell.id], 1
+    executed = tmp_path / "executed.ipynb"
+    nbformat.write(notebook, executed)
+    get_cache(str(tmp_path / "cache")).cache_notebook_file(str(executed), check_validity=False)
+    monkeypatch.setattr(clt_slides, "ROOT", tmp_path)
+    return tmp_path / "cache"
 
 
 def test_deck_takes_figures_notes_and_formulas(chapters):

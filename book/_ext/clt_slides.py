@@ -96,10 +96,12 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
 
 def output(executed: Path, chapter: str, cell_id: str) -> str:
     """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
+    path = ROOT / "book" / f"{chapter}.ipynb"
     try:
-        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4))[1]
-    except KeyError:
-        raise LookupError(f"Given: no executed chapter {chapter} in {executed}. Expected: one. Run `make site` first.") from None
+        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(path, as_version=4))[1]
+    except (KeyError, FileNotFoundError):
+        raise LookupError(f"Given: the chapter {chapter}, which is not in {executed}. Expected: an executed chapter. Run `make site` "
+                          "first.") from None
     cells = {cell.get("id"): cell for cell in notebook.cells}
     shown = [out for out in cells.get(cell_id, {}).get("outputs", ()) if "data" in out or "text" in out]
     if not shown:
