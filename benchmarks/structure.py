@@ -68,7 +68,7 @@ def vmap_jacrev(model, x):
     """torch.func: the Jacobian of all samples at once, then the contraction."""
     params = dict(model.named_parameters())
     jacobian = vmap(jacrev(lambda p, x: functional_call(model, p, (x[None],))[0]), in_dims=(None, 0))(params, x)
-    return sum(torch.bmm(j, j.mT) for j in (j.detach().flatten(2) for j in jacobian.values()))
+    return contracted(jacobian.values())
 
 
 def one_by_one(model, x):

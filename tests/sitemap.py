@@ -3,21 +3,12 @@
 from pathlib import Path
 
 import yaml
+from publish import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 
-
-def _files(toc):
-    """Every page named anywhere in the table of contents."""
-    for key, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
-        if key in ("root", "file"):
-            yield value
-        elif isinstance(value, (dict, list)):
-            yield from _files(value)
-
-
-CHAPTERS = list(_files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+CHAPTERS = list(pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
 CODE = [f"code/{path.relative_to(ROOT).with_suffix('')}" for path in sorted((ROOT / "clt_utils").rglob("*.py"))]
 PAGES = [*CHAPTERS, "search", *CODE]
 

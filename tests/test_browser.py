@@ -1,21 +1,16 @@
 """The website in a real browser: it loads alone, reads well in light and dark and on a phone, and its sliders move."""
 
 import functools
-import os
-import shutil
-import sys
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import publish
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
-from sitemap import CHAPTERS, CODE, ROOT, SITE, html
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import publish
 from publish import FLAGS
+from sitemap import CHAPTERS, CODE, ROOT, SITE, html
 
 pytestmark = pytest.mark.site
 
@@ -25,10 +20,8 @@ DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def browser():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert path, "Given: no Chromium. Expected: one on the PATH, or its path in CHROMIUM. `make test` installs it where it can."
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield playwright.chromium.launch(executable_path=publish.find_chromium(), args=FLAGS)
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

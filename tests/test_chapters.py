@@ -1,16 +1,13 @@
 """What every chapter owes its readers: an opening in one form, and graded exercises with solutions and self-checks."""
 
 import re
-import sys
 
 import nbformat
 import pytest
+from editions import GRADES, chapters, exercises
 from sitemap import ROOT
 
 from clt_utils.exercises import load_answers, verdict
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from editions import GRADES, chapters, exercises
 
 CHAPTERS = chapters()
 NAMES = [str(path.relative_to(ROOT / "book").with_suffix("")) for path in CHAPTERS]

@@ -8,12 +8,10 @@ import zipfile
 
 import nbformat
 import pytest
+from editions import chapters, exercises, pieces, without_solutions, write
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sitemap import ROOT
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from editions import chapters, exercises, pieces, without_solutions, write
 
 
 @pytest.fixture(scope="module")

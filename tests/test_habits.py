@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import strip_notebooks
 import yaml
 
 import clt_utils
@@ -19,11 +20,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
-import strip_notebooks  # noqa: E402
 
-NOTEBOOKS = sorted(path for folder in ("book", "benchmarks") for path in (ROOT / folder).rglob("*.ipynb")
-                   if not {".ipynb_checkpoints", "_build"} & set(path.parts))
+NOTEBOOKS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if not {".ipynb_checkpoints", "_build"} & set(path.parts))
 MODULES = [name for _, name, _ in pkgutil.walk_packages(clt_utils.__path__, "clt_utils.")]
 
 

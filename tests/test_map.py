@@ -1,19 +1,16 @@
 """The map of the book: its arrows are the references of the chapters, none is lost by leaving out those that follow."""
 
-import sys
 from xml.etree import ElementTree
 
 import nbformat
 import networkx as nx
 import pytest
 from bs4 import BeautifulSoup
+from clt_map import drawing, needs, reduced
+from editions import GRADES, chapters, exercises
 from sitemap import ROOT, html
 
 from clt_utils.ledger import statements
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from clt_map import drawing, needs, reduced
-from editions import GRADES, chapters, exercises
 
 SVG = "{http://www.w3.org/2000/svg}"
 

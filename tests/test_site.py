@@ -12,19 +12,17 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import colab
 import nbformat
+import publish
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from clt_figures import PAPER, title
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from pypdf import PdfReader
 from sitemap import CHAPTERS, PAGES, ROOT, SITE, html
-
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import colab
-import publish
-from clt_figures import PAPER, title
 
 from clt_book import fingerprint
 

@@ -55,6 +55,17 @@ def test_a_sweep_gives_what_train_gives_and_computes_it_once(tmp_path):
     assert Sweep("more", TINY, skip=[True], seed=range(3)).run(workers=1, progress=False).computed == (TINY.replace(skip=True, seed=2),)
 
 
+def test_a_part_of_a_sweep_is_a_sweep_over_the_other_axes():
+    sweep = Sweep("grid", TINY, depth=[1, 2], skip=[False, True], seed=[3, 5])
+    part = sweep.only(depth=2)
+    assert (part.name, part.points()) == ("grid", [{"skip": False}, {"skip": True}])
+    assert all(part.configs(point) == sweep.configs(point | {"depth": 2}) for point in part.points())
+    with pytest.raises(ValueError, match=r"depth=7.*one of its values"):
+        sweep.only(depth=7)
+    with pytest.raises(ValueError, match=r"width=4"):
+        sweep.only(width=4)
+
+
 def test_other_code_is_another_cache(monkeypatch):
     Sweep("a", TINY).run(workers=1, progress=False)
     monkeypatch.setattr(sweeps, "code_hash", lambda: "other")

@@ -3,12 +3,13 @@
 import functools
 import json
 import re
-import sys
 import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import build
+import clt_slides
 import nbformat
 import nbformat.v4 as nbf
 import pytest
@@ -20,9 +21,6 @@ from sitemap import ROOT, SITE, html
 from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
 
 TEACH = ROOT / "book" / "teach"
-sys.path += [str(ROOT / "book" / "_ext"), str(TEACH / "assignments")]
-import build  # noqa: E402
-import clt_slides  # noqa: E402
 
 # ---- assignments
 

@@ -17,7 +17,7 @@ from clt_book import ROOT, generated, table
 REFERENCE = re.compile(r"\{prf:ref\}`(?:[^`<]*<)?([\w-]+)>?`")
 PAGE = re.compile(r"\{doc\}`(?:[^`<]*<)?([\w./-]+)>?`")
 NEEDED = re.compile(r"\*\*You need\*\*(?:.+\n?)+")
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, one for each part
+COLUMNS = ("blue", "vermillion", "green", "purple")  # one colour for each part
 WIDTH, HEIGHT, ACROSS, DOWN, TOP = 168, 46, 216, 82, 44  # of a box, from one box to the next, and above the first, in pixels
 
 
@@ -94,6 +94,8 @@ def picture(app: Sphinx) -> nodes.raw:
 
 def drawing(graph: nx.DiGraph, titles: dict[str, str]) -> str:
     """The SVG of a reduced map."""
+    from clt_utils.plots import COLORS  # here, because it loads torch
+
     place = {page: (node["part"] * ACROSS, TOP + node["row"] * DOWN) for page, node in graph.nodes(data=True)}
     width = (len(graph.graph["parts"]) - 1) * ACROSS + WIDTH
     height = max(y for _, y in place.values()) + HEIGHT
@@ -111,7 +113,7 @@ def drawing(graph: nx.DiGraph, titles: dict[str, str]) -> str:
         dash = "" if graph.edges[source, target]["asked"] else ' stroke-dasharray="5 4"'
         lines.append(f'<path d="{_curve(graph, place, source, target)}" marker-end="url(#map-tip)"{dash}/>')
     for page, (x, y) in place.items():
-        color = PALETTE[graph.nodes[page]["part"] % len(PALETTE)]
+        color = COLORS[COLUMNS[graph.nodes[page]["part"] % len(COLUMNS)]]
         lines.append(f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" stroke="{color}"/>')
         rows = _wrapped(titles.get(page, page))
         for i, row in enumerate(rows):

@@ -7,6 +7,7 @@ output of that cell of that chapter, its alternative text included: nothing is d
 its chapter. A link such as ``[Biconjugation](foundations/conjugates.html#biconjugation)`` starts at the root of the book.
 """
 
+import functools
 import html
 import re
 import shutil
@@ -96,13 +97,7 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
 
 def output(executed: Path, chapter: str, cell_id: str) -> str:
     """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
-    path = ROOT / "book" / f"{chapter}.ipynb"
-    try:
-        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(path, as_version=4))[1]
-    except (KeyError, FileNotFoundError):
-        raise LookupError(f"Given: the chapter {chapter}, which is not in {executed}. Expected: an executed chapter. Run `make site` "
-                          "first.") from None
-    cells = {cell.get("id"): cell for cell in notebook.cells}
+    cells = executed_cells(executed, ROOT / "book" / f"{chapter}.ipynb")
     shown = [out for out in cells.get(cell_id, {}).get("outputs", ()) if "data" in out or "text" in out]
     if not shown:
         raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing. Expected: one of "
@@ -110,6 +105,17 @@ def output(executed: Path, chapter: str, cell_id: str) -> str:
     parts = ["".join(out["data"]["text/html"]) if "text/html" in out.get("data", {})
              else f'<pre tabindex="0">{html.escape("".join(out.get("text", ())).strip())}</pre>' for out in shown]
     return "\n".join(parts)
+
+
+@functools.cache
+def executed_cells(executed: Path, chapter: Path) -> dict[str, nbformat.NotebookNode]:
+    """The cells of a chapter with their outputs, by id; read once, though a deck shows many of them."""
+    try:
+        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(chapter, as_version=4))[1]
+    except (KeyError, FileNotFoundError):
+        raise LookupError(f"Given: the chapter {chapter}, which is not in {executed}. Expected: an executed chapter. Run `make site` "
+                          "first.") from None
+    return {cell.get("id"): cell for cell in notebook.cells}
 
 
 def formula(content, options):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from clt_slides import NAMES as DECKS
 from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.util import logging
@@ -18,7 +19,6 @@ from clt_book import ROOT, counted, duration, generated, minutes_to_read, table
 sys.path.append(str(ROOT / "book" / "teach" / "assignments"))
 
 TEACH = ROOT / "book" / "teach"
-DECKS = ("foundations", "trainability", "generalization", "practice")
 MINUTES_A_SLIDE = 3  # with questions to the class; the guide says so
 
 logger = logging.getLogger(__name__)

@@ -34,6 +34,13 @@ def pages(toc):
             yield from pages(value)
 
 
+def find_chromium():
+    """The path of a Chromium; without one the program ends and says what to do."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or sys.exit("Given: no Chromium. Expected: chromium, chromium-browser or google-chrome on the PATH, or its path in "
+                             "CHROMIUM. `make test` installs one where it can.")
+
+
 # ---- the whole book as one PDF
 
 def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
@@ -41,9 +48,7 @@ def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
     from playwright.sync_api import sync_playwright
     from pypdf import PdfReader
 
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not chromium:
-        sys.exit("Given: no Chromium. Expected: chromium, chromium-browser or google-chrome on the PATH, or its path in CHROMIUM.")
+    chromium = find_chromium()
     source = target.with_suffix(".html")
     source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
