@@ -181,6 +181,18 @@ def legend(fig: Figure, ncols: int = 3, **options: Any) -> Legend:
     return fig.legend(list(found.values()), list(found), loc="outside upper left", ncols=ncols, **options)
 
 
+def fixed_axes(legend_rows: int = 1) -> tuple[Figure, Axes]:
+    """A figure for explorers: its axes stand in the same place at every point, and need no layout, which takes half the time.
+
+    Args:
+        legend_rows: Rows of the legend above the axes to leave room for.
+
+    Returns:
+        A matplotlib figure and its axes; there is room for tick labels of five characters.
+    """
+    return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.07 * legend_rows))
+
+
 def simplex_place(p: ArrayLike) -> np.ndarray:
     """Where probability vectors with three entries lie in an equilateral triangle, (..., 3) -> (..., 2)."""
     return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
@@ -320,11 +332,12 @@ def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -
                     ax.errorbar(places, middle, [middle - seen.min(1), seen.max(1) - middle], color=COLORS[color], linestyle=dash,
                                 marker=marker, markersize=4, markerfacecolor=face, linewidth=1, label=f"Model {letter}, {when}")
             log_scale(ax)
+            ax.minorticks_off()  # half of the picture's bytes
             ax.set_xticks(range(len(values)), ["none" if value is None else f"{value}" for value in values])
         column[-1].set_xlabel(group)
     for ax, label in zip(axes[:, 0], measures):
         ax.set_ylabel(label)
-    legend(fig, ncols=2)
+    legend(fig, ncols=2, title="median of the seeds, bar: smallest to largest; all scales logarithmic", alignment="left")
     return fig
 
 

@@ -191,6 +191,20 @@ def test_start_and_end_show_medians_and_extremes():
     plt.close(fig)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_fixed_axes_have_room_for_the_legend_and_for_powers_of_ten(rows):
+    fig, ax = plots.fixed_axes(legend_rows=rows)
+    for i in range(rows):
+        ax.plot([0, 1], [1e-6, 1e4], label=rf"share of $\hat E$ seen, $m={i}$")
+    plots.log_scale(ax)
+    ax.set_ylabel("median of the seeds (log scale)")
+    found = plots.legend(fig, ncols=1)
+    fig.draw_without_rendering()
+    assert found.get_window_extent().y0 >= ax.get_window_extent().y1
+    assert ax.get_tightbbox().x0 >= 0 and ax.get_tightbbox().y0 >= 0
+    plt.close(fig)
+
+
 def test_unknown_curve_names_the_closest():
     with pytest.raises(ValueError, match="lower_sharp"):
         plots.draw_curve(plt.subplots()[1], traces(), "lower_shrap")
