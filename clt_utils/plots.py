@@ -278,6 +278,27 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
         ax.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.15, linewidth=0)
 
 
+def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("upper_sharp", "risk", "lower_sharp")) -> Figure:
+    """The same curves over the epochs for several groups of runs, a panel each, on one scale.
+
+    Args:
+        groups: The title of each panel -> its traces, one a seed; medians are drawn, in bands from the smallest to the largest value.
+        names: Columns, of ``CURVES``.
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
+    for ax, (title, traces) in zip(axes[0], groups.items()):
+        for name in names:
+            draw_curve(ax, traces, name, "epoch")
+        log_scale(ax)
+        ax.set(title=title, xlabel="epoch")
+    axes[0, 0].set_ylabel("log scale")
+    legend(fig)
+    return fig
+
+
 def watched(traces: Sequence[Columns], window: int) -> Figure:
     """A network watched as the paper does: risk between its bounds, spectrum and energy, local correlation of bound and risk.
 
@@ -298,7 +319,7 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
     length = min(len(trace["epoch"]) for trace in traces)
     middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
     some = np.linspace(0, len(middle) - 1, min(len(middle), POINTS)).round().astype(int)
-    for name in ("lower", "upper", "upper_sharp"):
+    for name in ("lower_sharp", "upper", "upper_sharp"):
         local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, some]
         axes[2].plot(middle[some], np.median(local, axis=0), **CURVES[name])
         axes[2].fill_between(middle[some], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)

@@ -177,6 +177,18 @@ def test_a_watched_network_has_its_local_correlations_at_the_middle_of_the_windo
     plt.close(fig)
 
 
+def test_groups_side_by_side_share_a_scale():
+    given = traces(seeds=3, steps=100)
+    for trace in given:
+        trace["epoch"] = trace["step"] / 8
+    fig = plots.side_by_side({"one": given, "another": given[:1]}, ("risk", "lower"))
+    left, right = fig.axes
+    assert (left.get_title(), right.get_title()) == ("one", "another") and left.get_ylim() == right.get_ylim()
+    np.testing.assert_allclose(left.get_lines()[0].get_ydata(), np.median([trace["risk"] for trace in given], axis=0))
+    np.testing.assert_allclose(right.get_lines()[1].get_ydata(), given[0]["lower"])
+    plt.close(fig)
+
+
 def test_start_and_end_show_medians_and_extremes():
     given = traces(seeds=3)
     for i, trace in enumerate(given):

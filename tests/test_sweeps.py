@@ -207,7 +207,8 @@ def test_the_command_line_lists_runs_and_verifies(capsys, monkeypatch):
     assert sweeps.main(["list"]) == 0
     assert re.search(r"tiny: 3 runs, 3 recorded in \d+ s of one core, 3 cached", capsys.readouterr().out)
     assert sweeps.main(["verify", "tiny", "--count", "3"]) == 0
-    assert capsys.readouterr().out.count("agrees") == 3
+    assert sweeps.main(["verify", "tiny", "--whole"]) == 0
+    assert capsys.readouterr().out.count("agrees") == 5
     assert sweeps.main(["run", "all", "--workers", "1"]) == 1, "one of all fails"
     assert "3 from the cache" in capsys.readouterr().out
     file = sweeps.SWEEPS["tiny"].file
@@ -248,12 +249,20 @@ def test_records_are_whole_small_and_obey_the_sandwich(name, monkeypatch):
 
 
 @recorded
-def test_a_random_recorded_run_can_be_recomputed(name, monkeypatch):
+def test_the_beginning_of_a_random_recorded_run_can_be_recomputed(name, monkeypatch):
     monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
-    config, run = random.choice(list(SWEEPS[name].load().items()))
-    seen = []
-    enough = 3 if config.model == "resnet18" else 11  # a whole run of it takes a minute
-    again = sweeps._train_on_one_thread(config.replace(probes=10), on_probe=seen.append, should_stop=lambda: len(seen) == enough)
-    here = again.provenance
-    alike = all(run.provenance[key] == here[key] for key in ("torch", "numpy", "cpu", "threads", "code"))
-    assert len(again) == enough and compare(again, run) < (1e-5 if alike else TOLERANCE), (config, run.provenance, here)
+    [(config, gap)] = SWEEPS[name].verify(1)
+    assert gap < TOLERANCE, config
+
+
+def test_verifying_sees_another_start_and_on_request_another_end():
+    sweep = Sweep("verified", TINY.replace(epochs=30, probes=None), keep=61)
+    sweep.run(workers=1, progress=False)
+    file = sweep.record()
+    assert [gap < 1e-5 for _, gap in [*sweep.verify(), *sweep.verify(whole=True)]] == [True, True]
+    record = json.loads(file.read_text())
+    risks = record["runs"][0]["columns"]["risk"]
+    for changed, early, whole in (([*risks[:-10], *(2 * r for r in risks[-10:])], True, False), ([2 * risks[0], *risks[1:]], False, True)):
+        record["runs"][0]["columns"]["risk"] = changed
+        file.write_text(json.dumps(record))
+        assert (sweep.verify()[0][1] < TOLERANCE, sweep.verify(whole=True)[0][1] < TOLERANCE) == (early, whole)
