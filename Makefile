@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 HTML := _build/html
 STAMP := .venv/.installed
-CORES ?= 2
+export CORES ?= 2
 ASSIGNMENTS := _build/assignments/.made
 FIND_CHROMIUM := { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
@@ -20,9 +20,9 @@ site: $(STAMP) $(ASSIGNMENTS)
 	@echo "and open http://localhost:8000"
 
 # One thread a process: the tests and the kernels of the notebooks share the cores through pytest -n.
-# A file of tests, and a notebook, stays with one worker: cells run in order, a browser is started once.
+# A notebook, a class of tests, and the rest of a file stay with one worker: cells run in order, a page is loaded once.
 test: browser site
-	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile \
+	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 tests book
 
 # The whole book in one PDF, printed by the Chromium that the browser tests use.

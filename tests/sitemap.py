@@ -1,8 +1,10 @@
 """Where the built website is, and which pages it must have."""
 
+from functools import cache
 from pathlib import Path
 
 import yaml
+from bs4 import BeautifulSoup
 from publish import pages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,3 +20,9 @@ def html(page):
     path = SITE / f"{page}.html"
     assert path.exists(), f"Given: no {path.relative_to(ROOT)}. Expected: the built website. Run `make site` first."
     return path
+
+
+@cache
+def parsed(path):
+    """A file of the site, parsed once for all tests that a worker runs: the longest chapters take seconds."""
+    return BeautifulSoup(path.read_text(), "html.parser")

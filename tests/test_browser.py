@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from publish import FLAGS
-from sitemap import CHAPTERS, CODE, ROOT, SITE, html
+from sitemap import CHAPTERS, CODE, SITE, html
 
 pytestmark = pytest.mark.site
 
@@ -38,61 +38,100 @@ def address():
         server.shutdown()
 
 
+def opened(browser, url, scheme="light", viewport=DESKTOP, motion="no-preference"):
+    """A page, its formulas set; it keeps what it asked for and what went wrong. Close its context in the end."""
+    page = browser.new_context(color_scheme=scheme, viewport=viewport, reduced_motion=motion).new_page()
+    page.asked_for, page.errors = [], []
+    page.on("request", lambda request: page.asked_for.append(request.url))
+    page.on("requestfailed", lambda request: page.errors.append(f"failed: {request.url}"))
+    page.on("response", lambda response: response.ok or page.errors.append(f"{response.status}: {response.url}"))
+    page.on("console", lambda message: message.type in ("error", "warning") and page.errors.append(message.text))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(url)
+    page.evaluate("window.MathJax?.startup?.promise")
+    return page
+
+
 @pytest.fixture
 def visit(browser):
-    """visit(url, scheme, viewport) -> the page, its formulas set; it keeps what it asked for and what went wrong."""
-    contexts = []
+    """visit(url, scheme, viewport, motion) -> the page, as long as the test runs."""
+    pages = []
 
-    def visit(url, scheme="light", viewport=DESKTOP, motion="no-preference"):
-        contexts.append(browser.new_context(color_scheme=scheme, viewport=viewport, reduced_motion=motion))
-        page = contexts[-1].new_page()
-        page.asked_for, page.errors = [], []
-        page.on("request", lambda request: page.asked_for.append(request.url))
-        page.on("requestfailed", lambda request: page.errors.append(f"failed: {request.url}"))
-        page.on("response", lambda response: response.ok or page.errors.append(f"{response.status}: {response.url}"))
-        page.on("console", lambda message: message.type in ("error", "warning") and page.errors.append(message.text))
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto(url)
-        page.evaluate("window.MathJax?.startup?.promise")
-        return page
+    def visit(url, *args, **options):
+        pages.append(opened(browser, url, *args, **options))
+        return pages[-1]
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page_loads_alone(page, visit, address):
-    html(page)
-    shown = visit(f"{address}/{page}.html")
-    assert shown.errors == []
-    assert [url for url in shown.asked_for if not url.startswith((address, "data:", "blob:"))] == []
-    assert shown.locator("h1:visible").inner_text().strip()
-    assert shown.locator("mjx-merror").count() == 0, "MathJax could not read a formula"
+@pytest.fixture(scope="class", params=PAGES)
+def shown(request, browser, address):
+    """A page as its class looks at it, loaded once for all tests of the class: formulas and figures take seconds."""
+    html(request.param)
+    look = request.cls
+    shown = opened(browser, f"{SITE.as_uri() if look.from_disk else address}/{request.param}.html", look.scheme, look.viewport)
+    yield shown
+    shown.context.close()
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
-def test_page_opens_from_the_disk(page, visit):
-    shown = visit(html(page).as_uri())
-    assert shown.errors == []
-    assert [url for url in shown.asked_for if not url.startswith(("file:", "data:", "blob:"))] == []
-    if shown.locator(".math").count():
-        assert shown.locator("mjx-container").count() > 0
+class Look:
+    """What every page must pass in one look. Each look is a class, a unit of work of its own: together they take longest of all."""
+
+    from_disk, scheme, viewport = False, "light", DESKTOP
+
+    def test_page_loads_alone(self, shown, address):
+        assert shown.errors == []
+        own = "file:" if self.from_disk else address
+        assert [url for url in shown.asked_for if not url.startswith((own, "data:", "blob:"))] == []
+        assert shown.locator("h1:visible").inner_text().strip()
+        assert shown.locator("mjx-merror").count() == 0, "MathJax could not read a formula"
+        if shown.locator(".math").count():
+            assert shown.locator("mjx-container").count() > 0
+
+    def test_page_is_not_wider_than_the_screen(self, shown):
+        assert shown.evaluate("document.scrollingElement.scrollWidth") <= self.viewport["width"]
+
+    def test_sliders_move_by_keyboard(self, shown):
+        for explorer in shown.locator("clt-explorer").all():
+            slider = explorer.locator("input[type=range]").first
+            figure, words = explorer.locator("svg, img").first, explorer.locator("output, [aria-live], [role=status]").first
+            before = figure.evaluate("f => f.outerHTML"), words.inner_text()
+            slider.focus()
+            forth, back = ("ArrowRight", "ArrowLeft")[::1 if slider.evaluate("s => Number(s.value) < Number(s.max)") else -1]
+            slider.press(forth)
+            after = figure.evaluate("f => f.outerHTML"), words.inner_text()
+            assert before[0] != after[0], "the figure stayed the same"
+            assert before[1] != after[1], "the live text stayed the same"
+            slider.press(back)
+        assert shown.errors == []
+
+    def test_no_barrier(self, shown):  # the last one, since axe asks for files of its own
+        # a proof must be readable too, once it is unfolded
+        shown.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
+        found = Axe().run(shown).response["violations"]
+        for violation in found:  # axe does not hear MathML, screen readers do
+            violation["nodes"] = [node for node in violation["nodes"] if violation["id"] != "empty-table-header"
+                                  or not shown.locator(node["target"][0]).locator("mjx-assistive-mml math").count()]
+        found = [violation for violation in found if violation["nodes"]]
+        assert [f"{v['impact']}: {v['help']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('any', [{}])[:1]}" for v in found] == []
 
 
-@pytest.mark.parametrize("scheme, viewport", [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)], ids=["light", "dark", "phone"])
-@pytest.mark.parametrize("page", PAGES)
-def test_no_barrier(page, scheme, viewport, visit, address):
-    html(page)
-    shown = visit(f"{address}/{page}.html", scheme, viewport)
-    # a proof must be readable too, once it is unfolded
-    shown.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
-    found = Axe().run(shown).response["violations"]
-    for violation in found:  # axe does not hear MathML, screen readers do
-        violation["nodes"] = [node for node in violation["nodes"] if violation["id"] != "empty-table-header"
-                              or not shown.locator(node["target"][0]).locator("mjx-assistive-mml math").count()]
-    found = [violation for violation in found if violation["nodes"]]
-    assert [f"{v['impact']}: {v['help']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0].get('any', [{}])[:1]}" for v in found] == []
+class TestLightFromTheDisk(Look):
+    from_disk = True
+
+
+class TestDark(Look):
+    scheme = "dark"
+
+
+class TestPhone(Look):
+    scheme, viewport = "dark", PHONE
+
+
+def test_gradient_energy_has_an_explorer():
+    assert "<clt-explorer" in html("trainability/gradient-energy").read_text()
 
 
 REACHABLE = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')].filter(node =>
@@ -176,13 +215,6 @@ def test_archive_opens_from_the_disk(tmp_path, visit):
     assert [url for url in shown.asked_for if not url.startswith((start.parent.as_uri(), "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_fits_a_phone(page, visit, address):
-    html(page)
-    shown = visit(f"{address}/{page}.html", viewport=PHONE)
-    assert shown.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
-
-
 @pytest.mark.parametrize("protocol", ["http", "file"])
 def test_search_finds_a_word(protocol, visit, address):
     base = address if protocol == "http" else html("search").parent.as_uri()
@@ -190,23 +222,3 @@ def test_search_finds_a_word(protocol, visit, address):
     shown.locator("#search-results li a").first.wait_for()
     assert "Conjugate" in shown.locator("#search-results").inner_text()
     assert shown.errors == []
-
-
-@pytest.mark.parametrize("protocol", ["http", "file"])
-def test_slider_moves_by_keyboard(protocol, visit, address):
-    pages = [page for page in CHAPTERS if "<clt-explorer" in html(page).read_text()]
-    written = (ROOT / "book" / "trainability" / "gradient-energy.ipynb").exists()
-    assert pages or not written, "The chapter on gradient energy has lost its explorer."
-    base = address if protocol == "http" else SITE.as_uri()
-    for page in pages:
-        shown = visit(f"{base}/{page}.html")
-        for explorer in shown.locator("clt-explorer").all():
-            slider = explorer.locator("input[type=range]").first
-            figure, words = explorer.locator("svg, img").first, explorer.locator("output, [aria-live], [role=status]").first
-            before = figure.evaluate("f => f.outerHTML"), words.inner_text()
-            slider.focus()
-            slider.press("ArrowRight" if slider.evaluate("s => Number(s.value) < Number(s.max)") else "ArrowLeft")
-            after = figure.evaluate("f => f.outerHTML"), words.inner_text()
-            assert before[0] != after[0], "the figure stayed the same"
-            assert before[1] != after[1], "the live text stayed the same"
-        assert shown.errors == []

@@ -5,10 +5,9 @@ from xml.etree import ElementTree
 import nbformat
 import networkx as nx
 import pytest
-from bs4 import BeautifulSoup
 from clt_map import drawing, needs, reduced
 from editions import GRADES, chapters, exercises
-from sitemap import ROOT, html
+from sitemap import ROOT, html, parsed
 
 from clt_utils.ledger import statements
 
@@ -78,7 +77,7 @@ def test_picture_has_every_chapter_and_arrow_and_says_so(graph):
 
 @pytest.mark.site
 def test_page_says_the_map_in_words_and_counts_the_exercises(graph):
-    soup, few = BeautifulSoup(html("teach/map").read_text(), "html.parser"), reduced(graph)
+    soup, few = parsed(html("teach/map")), reduced(graph)
     assert soup.find("svg", class_="chapter-map")["aria-label"].startswith("Map of the book")
     said = {}
     for item in soup.find(class_="chapter-map-list").find_all("li"):

@@ -17,12 +17,11 @@ import nbformat
 import publish
 import pytest
 import yaml
-from bs4 import BeautifulSoup
 from clt_figures import PAPER, title
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from pypdf import PdfReader
-from sitemap import CHAPTERS, PAGES, ROOT, SITE, html
+from sitemap import CHAPTERS, PAGES, ROOT, SITE, html, parsed
 
 from clt_book import fingerprint
 
@@ -32,11 +31,6 @@ else:
     import tomli as tomllib
 
 MAX_BYTES = 1_500_000
-
-
-@cache
-def parsed(path):
-    return BeautifulSoup(path.read_text(), "html.parser")
 
 
 @cache
@@ -110,6 +104,15 @@ def test_page_is_light_and_says_what_it_is(page):
     assert soup.find("meta", attrs={"name": "description"})["content"].strip()
     ids = [tag["id"] for tag in soup.find_all(id=True)]
     assert len(ids) == len(set(ids)), f"ids twice: {({i for i in ids if ids.count(i) > 1})}"
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_markup_is_left_in_the_text(page):
+    """A directive that was not read shows as text; code on a page may show one, in quotes of its own."""
+    main = parsed(html(page)).find("main")
+    text = " ".join(node for node in main.find_all(string=True) if not node.find_parent(["pre", "code", "script", "style"]))
+    assert not re.findall(r"(?:`{3,}|:{3,}) *\{.{,40}|\{(?:doc|ref|term|cite|prf:ref)\}`.{,40}", text)
 
 
 @pytest.mark.site
@@ -353,6 +356,7 @@ def small_book(tmp_path):
 def test_build_notices_a_change_of_the_package(small_book):
     first = small_book()
     assert first.returncode == 0, first.stdout
+    assert "chapter.ipynb ran in" in first.stdout and "Executing notebook" not in first.stdout, "run once, before pages are read"
     assert "The answer is 42" in small_book.page() and "Theorem 1" in small_book.page()
     (small_book.root / "clt_utils" / "__init__.py").write_text("ANSWER = 43\n")
     second = small_book()

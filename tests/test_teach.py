@@ -15,9 +15,8 @@ import nbformat.v4 as nbf
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from bs4 import BeautifulSoup
 from jupyter_cache import get_cache
-from sitemap import ROOT, SITE, html
+from sitemap import ROOT, SITE, html, parsed
 from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
 
 TEACH = ROOT / "book" / "teach"
@@ -255,12 +254,11 @@ def test_slider_on_a_slide_moves_and_the_slide_stays(visit, addresses):
 @pytest.mark.parametrize("name", clt_slides.NAMES)
 def test_links_of_the_slides_lead_somewhere(name):
     deck = SITE / "teach" / "slides" / f"{name}.html"
-    for link in BeautifulSoup(deck.read_text(), "html.parser").select("section a[href]"):
+    for link in parsed(deck).select("section a[href]"):
         parts = urlsplit(link["href"])
         path = (deck.parent / unquote(parts.path)).resolve()
         assert path.is_file(), f"{name}: {link['href']}"
-        page = BeautifulSoup(path.read_text(), "html.parser")
-        assert not parts.fragment or page.find(id=parts.fragment), f"{name}: no {link['href']}"
+        assert not parts.fragment or parsed(path).find(id=parts.fragment), f"{name}: no {link['href']}"
 
 
 # ---- the course
@@ -277,7 +275,7 @@ def test_course_has_ten_weeks_and_reads_the_whole_book():
 
 @pytest.mark.site
 def test_pages_link_to_every_deck_and_notebook():
-    links = {a["href"] for a in BeautifulSoup(html("teach/index").read_text(), "html.parser").find_all("a", href=True)}
+    links = {a["href"] for a in parsed(html("teach/index")).find_all("a", href=True)}
     for name in clt_slides.NAMES:
         assert {f"slides/{name}.html", f"assignments/{name}.ipynb"} <= links
         handed_out = nbformat.read(Path(SITE, "teach", "assignments", f"{name}.ipynb"), 4)
@@ -286,7 +284,7 @@ def test_pages_link_to_every_deck_and_notebook():
 
 @pytest.mark.site
 def test_times_on_the_pages_are_numbers():
-    plan = BeautifulSoup(html("teach/course-plan").read_text(), "html.parser").find(class_="course-plan").find_all("tr")
+    plan = parsed(html("teach/course-plan")).find(class_="course-plan").find_all("tr")
     assert len(plan) == 11 and all(re.search(r"\d+ minutes", row.text) for row in plan[1:])
-    times = BeautifulSoup(html("teach/instructor-guide").read_text(), "html.parser").find(class_="chapter-times").find_all("tr")
+    times = parsed(html("teach/instructor-guide")).find(class_="chapter-times").find_all("tr")
     assert all(re.search(r"\d+ minutes?.*\d+ (second|minute)s?", row.text, re.DOTALL) for row in times[1:])

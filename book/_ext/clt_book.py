@@ -8,12 +8,18 @@ import os
 import platform
 import shutil
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+import nbformat
 from docutils import nodes
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.errors import SphinxError
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
@@ -22,6 +28,8 @@ from sphinx.writers.html5 import HTML5Translator
 ROOT = Path(__file__).resolve().parents[2]
 WORDS_A_MINUTE = 200
 WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so many words
+
+logger = logging.getLogger(__name__)
 
 
 def setup(app):
@@ -32,6 +40,7 @@ def setup(app):
     app.connect("env-updated", lambda app, env: sorted(getattr(env, "generated_pages", set()) & env.all_docs.keys()))
     app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
     app.connect("config-inited", configure)
+    app.connect("env-before-read-docs", run_chapters)
     app.connect("doctree-resolved", fill_in_facts)
     app.connect("doctree-resolved", make_ids_unique)
     app.connect("doctree-resolved", label_cells, priority=900)  # after the tables are there
@@ -78,6 +87,34 @@ def configure(app, config):
         options["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
         if options["repository_url"].startswith("https://github.com/"):  # Colab reads from no other place
             options["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
+
+
+def run_chapters(app, env, docnames):
+    """Run what the cache lacks of the chapters about to be read, as many at a time as the variable CORES says (2).
+
+    myst-nb, which would run one after the other, then finds all of them in the cache.
+    """
+    cache = get_cache(app.config.nb_execution_cache_path)
+    missing = {}
+    for path in filter(lambda path: path.suffix == ".ipynb", (Path(env.doc2path(name)) for name in docnames)):
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            cache.match_cache_notebook(notebook)
+        except KeyError:
+            missing[path] = notebook
+    failed = []
+    with ThreadPoolExecutor(int(os.environ.get("CORES", 2))) as pool:  # each thread waits for a kernel
+        runs = pool.map(lambda path: single_nb_execution(missing[path], str(path.parent), app.config.nb_execution_timeout, False), missing)
+        for (path, notebook), run in zip(missing.items(), runs, strict=True):
+            if run.err:
+                failed.append(str(path))
+                logger.error("%s failed:\n%s", path, run.err)
+                continue
+            bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": run.time})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+            logger.info("%s ran in %.0f seconds", path.relative_to(app.srcdir), run.time)
+    if failed:
+        raise SphinxError(f"Chapters failed, see above: {', '.join(failed)}")
 
 
 def forget_old_caches(app, error):
