@@ -228,6 +228,16 @@ def test_the_module_runs_as_a_program(tmp_path):
     assert [line.split(":")[0] for line in listed.stdout.splitlines()] == list(SWEEPS)
 
 
+def test_groups_hold_what_needs_no_download_and_the_book_has_it_recorded():
+    groups = {group: [sweep.name for sweep in sweeps._named(group)] for group in ("mini", "all", "lenet-mnist-full")}
+    assert groups["lenet-mnist-full"] == ["lenet-mnist-full"]
+    assert "lenet-digits" in groups["mini"] and "lenet-digits-full" not in groups["mini"]
+    assert groups["all"] == [*groups["mini"], "lenet-digits-full", "resnet18-digits-full", "vit-digits-full"]
+    assert [name for name in groups["all"] if not (RESULTS / f"{name}.json").exists()] == []
+    with pytest.raises(ValueError, match="Did you mean 'mini'"):
+        sweeps._named("minni")
+
+
 recorded = pytest.mark.parametrize("name", [name for name in SWEEPS if (RESULTS / f"{name}.json").exists()])
 
 
