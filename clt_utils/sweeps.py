@@ -40,13 +40,13 @@ DIGITS = 6
 """Significant digits of a recorded number."""
 
 EARLY = 0.05
-"""The share of a run that is repeated to verify it. The same code, versions, processor and number of threads repeat a run bit
-for bit. Others round differently, and training amplifies it. The small runs of the book were recorded on two processors: most
-agreed to the end, some did not, and of those with a long step and single samples three learned on one of them only. Early on
-all agreed."""
+"""The share of a run that is repeated to verify it. A machine repeats its own runs, but another may round differently, and
+training amplifies it. The small runs of the book were recorded on two days, with the same code, versions, threads and kind of
+processor as far as the record tells: most agreed to the end, some did not, and of those with a long step and single samples
+three learned on one day only. Early on all agreed."""
 
 TOLERANCE = 0.01
-"""What ``compare`` may say of the early part of a recorded run and the same part repeated elsewhere; 0.001 was the largest seen."""
+"""What ``compare`` may say of the early part of a recorded run and the same part repeated elsewhere; 0.0011 was the largest seen."""
 
 
 class Sweep:
