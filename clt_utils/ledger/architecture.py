@@ -55,7 +55,7 @@ def _dominates(name, larger, smaller):
 
 @statement("mlp-structure", "A = Σ_l (‖a_{l−1}‖² + 1) G_l G_lᵀ, layer by layer", kind="proposition",
            assumptions=("a plain network of dense layers with bias", "all weights trainable, none shared"),
-           chapter=CHAPTER, trials=30)
+           chapter=CHAPTER, trials=30, words="593d8d11")
 def mlp_structure(rng):
     model, inputs, _ = random_network(rng)
     activations, _, sensitivities = _layerwise(model, inputs[0])
@@ -106,7 +106,8 @@ def _product_bounds(model, x):
 
 @statement("depth-plain", "Without skips a layer's sensitivity is at most the product of the gains above it", kind="proposition",
            paper="by topic", assumptions=("a plain chain of dense layers and entrywise activations",
-                                          "gains below one for «vanishes geometrically»"), chapter=CHAPTER, trials=20)
+                                          "gains below one for «vanishes geometrically»"), chapter=CHAPTER, trials=20,
+           words="35cc5357")
 def depth_plain(rng):
     depth, width, gain = int(rng.integers(2, 16)), int(rng.integers(2, 8)), rng.uniform(0.3, 1.5)
     model, x = _plain_chain(rng, depth, width, gain), normal(rng, width)
@@ -160,7 +161,7 @@ def _skip_chain(rng, depth, width, slope):
 
 @statement("depth-skip", "Identity skips keep the chain's singular values in [(1−b)^D, (1+b)^D]", kind="proposition",
            paper="by topic", assumptions=("h⁺ = h + F(h), equal widths, nothing after the sum", "‖DF‖ ≤ b < 1 at every block",
-                        "b = c/D with c < D for «at any depth»"), chapter=CHAPTER, trials=12)
+                        "b = c/D with c < D for «at any depth»"), chapter=CHAPTER, trials=12, words="64ccdcb9")
 def depth_skip(rng):
     width, depth, c = int(rng.integers(2, 6)), int(2 ** rng.integers(1, 6)), rng.uniform(0.2, 1.5)
     model, h = _skip_chain(rng, depth, width, c / depth), normal(rng, width)
@@ -208,7 +209,7 @@ def _ball_gram(rng, draws, K, P):
 @statement("width-near-isometry", "With many more parameters than outputs, independent rows are nearly orthogonal",
            kind="theorem", paper="by topic", assumptions=("the K rows of J are independent, uniform in a ball of ℝ^P",
                                                           "2 ln K ≤ P"),
-           chapter=CHAPTER, trials=150, draws_at_once=True)
+           chapter=CHAPTER, trials=150, draws_at_once=True, words="0c3a69dd")
 def width_near_isometry(rng, trials):
     for K, P in ((2, 40), (5, 300), (10, 400), (10, 2000)):
         A = _ball_gram(rng, trials, K, P)
@@ -244,7 +245,7 @@ def _keeping(model, inputs, mask):
 
 @statement("sparsity", "Pruning zero weights never raises an eigenvalue of the structure matrix", kind="proposition",
            paper="by topic", assumptions=("the pruned weights are zero already, or keep their values and are only frozen",),
-           chapter=CHAPTER, trials=20)
+           chapter=CHAPTER, trials=20, words="280b70aa")
 def sparsity(rng):
     model, inputs, _ = random_network(rng)
     mask = {k: torch.from_numpy(rng.random(p.shape) < 0.6).double() for k, p in model.named_parameters()}
@@ -283,7 +284,7 @@ class _Stack(nn.Module):
 
 @statement("sharing", "Sharing weights s times multiplies eigenvalues by at most s", kind="proposition", paper="by topic",
            assumptions=("the shared network and its untied copy have the same values and outputs",
-                        "each shared parameter is used at most s times"), chapter=CHAPTER, trials=20)
+                        "each shared parameter is used at most s times"), chapter=CHAPTER, trials=20, words="7539abdc")
 def sharing(rng):
     s, width, K = int(rng.integers(2, 5)), int(rng.integers(2, 5)), int(rng.integers(1, 4))
     tied, untied, inputs = _tied_pair(rng, s, width, K)
@@ -349,7 +350,7 @@ def _scaling(name, model, inputs, depth, c):
 
 @statement("homogeneity", "Scaling the weights of a bias-free ReLU network of depth D by c scales A by c^(2(D−1))",
            kind="proposition", assumptions=("ReLU or another 1-homogeneous activation", "no biases, no skips, no normalization",
-                                            "c > 0"), chapter=CHAPTER, trials=30)
+                                            "c > 0"), chapter=CHAPTER, trials=30, words="b2fdd312")
 def homogeneity(rng):
     depth, c = int(rng.integers(1, 6)), 10 ** rng.uniform(-0.5, 0.5)
     yield _scaling("A(cθ) = c^(2(D−1)) A(θ)", _relu_network(rng, depth), normal(rng, 3, 5), depth, c)
@@ -378,7 +379,7 @@ def _normalized_block(rng, eps, c, scale_bias=True):
 
 @statement("scale-invariance", "Weights before a normalization: scaling them by c scales their part of A by 1/c²",
            kind="proposition", assumptions=("a normalization with ε = 0 follows the layer", "weights and bias scale together",
-                                            "c > 0"), chapter=CHAPTER, trials=30)
+                                            "c > 0"), chapter=CHAPTER, trials=30, words="0d80fa13")
 def scale_invariance(rng):
     yield _normalized_block(rng, eps=0.0, c=10 ** rng.uniform(-1, 1))
 

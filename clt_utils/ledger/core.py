@@ -196,6 +196,7 @@ class Statement:
         assumptions: Each assumption in words.
         chapter: The page that proves it, relative to ``book/``, without suffix.
         not_testable: Why there is no check, if there is none.
+        words: Fingerprint of the statement as the chapter has it, when its check was last read beside it.
         counterexamples: (what is dropped, generator of claims of which one must fail).
     """
 
@@ -209,6 +210,7 @@ class Statement:
     trials: int = 200
     draws_at_once: bool = False
     run: Run | None = None
+    words: str = ""
     counterexamples: list[tuple[str, Run]] = field(default_factory=list)
 
     def check(self, rng: Seed, trials: int | None = None) -> Result:
@@ -255,21 +257,22 @@ class Statement:
 
 
 def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, paper: str = "", trials: int = 200,
-              draws_at_once: bool = False) -> Callable[[Run], Statement]:
+              draws_at_once: bool = False, words: str = "") -> Callable[[Run], Statement]:
     """Decorator: enter a statement into the ledger; the function draws an instance from ``rng`` and yields claims.
 
     With ``draws_at_once`` the function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
+    ``words`` is the fingerprint of the statement in the chapter: a test asks for it anew when the statement's words change.
     """
     def enter(run):
         return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, trials=trials,
-                                draws_at_once=draws_at_once, run=run))
+                                draws_at_once=draws_at_once, run=run, words=words))
     return enter
 
 
 def untestable(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, why: str,
-               paper: str = "") -> Statement:
+               paper: str = "", words: str = "") -> Statement:
     """Enter a statement that no computation can check, and say why."""
-    return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, not_testable=why))
+    return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, not_testable=why, words=words))
 
 
 def _enter(entry):

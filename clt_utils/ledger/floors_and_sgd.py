@@ -40,7 +40,7 @@ def _energy_floor(model, inputs, label_means):
 
 @statement("energy-floor", "Conflicting labels keep the expected energy above tr(A_x Cov(1_Y|x))", kind="proposition",
            paper="by topic", assumptions=("the loss is the one Φ generates", "the average runs over the distribution whose "
-           "conditional mean and covariance enter", "samples do not interact"), chapter=FLOORS, trials=12)
+           "conditional mean and covariance enter", "samples do not interact"), chapter=FLOORS, trials=12, words="d2aed012")
 def energy_floor(rng):
     model, inputs, K = random_network(rng)
     label_means = simplex_points(rng, len(inputs), K)
@@ -82,7 +82,7 @@ FLOOR_GENERATORS = (SHANNON, SQUARED, GINI)
 
 @statement("risk-floor", "No model has less risk than the conditional entropy of the labels", kind="proposition",
            paper="by topic", assumptions=("risk and entropy belong to the same distribution", "the outputs are a function of x",
-                                          "for «equality iff»: Φ strictly convex"), chapter=FLOORS, trials=25)
+                                          "for «equality iff»: Φ strictly convex"), chapter=FLOORS, trials=25, words="731618c7")
 def risk_floor(rng):
     K, n = int(rng.integers(2, 6)), int(rng.integers(1, 6))
     inputs, label_means = _random_joint(rng, n, K)
@@ -116,7 +116,8 @@ def _(rng):
 
 @statement("feature-floor", "A model that reads features has no less risk than the entropy given the features", kind="corollary",
            paper="by topic", assumptions=("f = h∘g: the outputs depend on x through g(x) alone",
-                                          "risk and entropy belong to the same distribution"), chapter=FLOORS, trials=25)
+                                          "risk and entropy belong to the same distribution"), chapter=FLOORS, trials=25,
+           words="28156aa4")
 def feature_floor(rng):
     K, n = int(rng.integers(2, 6)), int(rng.integers(3, 8))
     inputs, label_means = _random_joint(rng, n, K)
@@ -175,7 +176,7 @@ def _sample_gradients(losses, theta):
 
 @statement("batch-energy-identity", "A batch's expected squared gradient mixes energy and mean gradient", kind="proposition",
            assumptions=("the batch is uniform among all subsets of its size", "drawn without replacement"),
-           chapter=SGD, trials=20)
+           chapter=SGD, trials=20, words="d13de789")
 def batch_energy_identity(rng):
     n = int(rng.integers(2, 7))
     losses, theta = _network_task(rng, n)
@@ -206,7 +207,8 @@ def _(rng):
 
 
 @statement("gradient-correlation-factor", "ρ lies in [0, 1]: 1 if all gradients agree, 1/n if orthogonal and equally long",
-           kind="proposition", paper="by topic", assumptions=("the mean energy is positive",), chapter=SGD, trials=30)
+           kind="proposition", paper="by topic", assumptions=("the mean energy is positive",), chapter=SGD, trials=30,
+           words="664fd156")
 def gradient_correlation_factor(rng):
     model, inputs, K = random_network(rng)
     targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
@@ -238,7 +240,7 @@ def _(rng):
 
 
 @statement("descent-lemma", "A gradient step on an L-smooth function lowers it by at least α(1 − Lα/2)‖∇F‖²", kind="lemma",
-           assumptions=("∇F is L-Lipschitz on the segment from θ to θ − α∇F(θ)",), chapter=SGD, trials=20)
+           assumptions=("∇F is L-Lipschitz on the segment from θ to θ − α∇F(θ)",), chapter=SGD, trials=20, words="d4f798b4")
 def descent_lemma(rng):
     for generator in (SHANNON, SQUARED):
         losses, theta, smoothness = _linear_task(rng, generator, n=5)
@@ -276,7 +278,7 @@ def _(rng):
 
 @statement("sgd-batch-gradient", "Progress and interference bound the mean squared batch gradient of an SGD run", kind="theorem",
            paper="Theorem 12", assumptions=("every batch loss is L-smooth on the segments visited", "a constant step α ≤ 1/L",
-                                            "M is the run's own out-of-batch change"), chapter=SGD, trials=6)
+                                            "M is the run's own out-of-batch change"), chapter=SGD, trials=6, words="c458984e")
 def sgd_batch_gradient(rng):
     n, num_steps = int(rng.integers(2, 7)), 6
     m = int(rng.integers(1, n + 1))
@@ -345,7 +347,7 @@ def _all_runs(losses, theta, n, batch_size, step, num_steps):
            assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
                         "every step draws a fresh uniform batch, given θ_k",
                         "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
-           chapter=SGD, trials=8)
+           chapter=SGD, trials=8, words="e8e3b983")
 def sgd_energy(rng):
     n, num_steps = int(rng.integers(2, 5)), 3
     m = int(rng.integers(1, n))
@@ -388,7 +390,8 @@ def _(rng):
 @statement("sgd-classical", "Three classical rates: bounded variance, strong growth, Polyak–Łojasiewicz by the tangent kernel",
            kind="theorem", assumptions=("an unbiased gradient of an L-smooth R̂, α ≤ 1/L", "(a) variance at most σ² on the way",
                                         "(b) E‖∇L_B‖² ≤ κ‖∇R̂‖² on the way, α ≤ 1/(κL)",
-                                        "(c) squared loss, full batch, λ_min(Θ) ≥ nμ > 0 on the way"), chapter=SGD, trials=6)
+                                        "(c) squared loss, full batch, λ_min(Θ) ≥ nμ > 0 on the way"), chapter=SGD, trials=6,
+           words="591b2892")
 def sgd_classical(rng):
     n, num_steps = 4, 3
     losses, theta, smoothness = _linear_task(rng, SHANNON, n)

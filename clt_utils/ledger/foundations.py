@@ -79,7 +79,7 @@ def random_finite_function(rng, n=9):
 
 @statement("fenchel-young-inequality", "A function and its conjugate lie above the inner product, and touch it at subgradients",
            kind="lemma", paper="Lemma 3, part", assumptions=("Φ proper, for the inequality", "f ∈ ∂Φ(μ), for equality"),
-           chapter=CONJUGATES, trials=12)
+           chapter=CONJUGATES, trials=12, words="f5e99d5a")
 def fenchel_young_inequality(rng):
     K = int(rng.integers(2, 6))
     for g in ZOO:
@@ -107,7 +107,7 @@ def _(rng):
 
 @statement("biconjugation", "Conjugating twice gives back exactly the closed convex functions", kind="theorem",
            paper="Lemma 3, part", assumptions=("Φ proper", "Φ convex", "Φ closed (lower semicontinuous)"),
-           chapter=CONJUGATES, trials=10)
+           chapter=CONJUGATES, trials=10, words="5317fa7d")
 def biconjugation(rng):
     x, values = random_finite_function(rng)
     hull = lower_hull(x, values)
@@ -145,7 +145,7 @@ def _(rng):
 @statement("gradient-inverse", "The gradients of a Legendre function and of its conjugate are inverse maps", kind="theorem",
            paper="Lemma 3, part", chapter=CONJUGATES, trials=12,
            assumptions=("Φ Legendre: closed, strictly convex and differentiable inside its domain, steep at its border",
-                        "on the simplex: relative interior, outputs up to a constant"))
+                        "on the simplex: relative interior, outputs up to a constant"), words="979a27e1")
 def gradient_inverse(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3), SHANNON):
@@ -172,7 +172,7 @@ def _(rng):
 
 @statement("convexity-smoothness-duality", "Φ is σ-strongly convex exactly when Φ* is 1/σ-smooth in the dual norm",
            kind="theorem", paper="Lemma 3, part", assumptions=("Φ closed, proper and convex", "the two norms are dual to each other"),
-           chapter=CONJUGATES, trials=12)
+           chapter=CONJUGATES, trials=12, words="4eebd7b9")
 def convexity_smoothness_duality(rng):
     K = int(rng.integers(2, 7))
     t = torch.from_numpy(rng.uniform(0.05, 0.95, 8))
@@ -222,7 +222,8 @@ def _(rng):
 
 @statement("conjugate-calculus", "How conjugates follow scaling, shifting, sums, order and infimal convolution", kind="lemma",
            paper="Lemma 3, part", chapter=CONJUGATES, trials=12,
-           assumptions=("a > 0 for scaling", "for (Φ₁+Φ₂)* = Φ₁* □ Φ₂*: convex, and the relative interiors of the domains meet"))
+           assumptions=("a > 0 for scaling", "for (Φ₁+Φ₂)* = Φ₁* □ Φ₂*: convex, and the relative interiors of the domains meet"),
+           words="d00f1fbd")
 def conjugate_calculus(rng):
     (x, y), (u, v) = rng.normal(size=(2, 7, 2)), rng.normal(size=(2, 7))
     f, c, a = rng.normal(size=(5, 2)), rng.normal(size=2), rng.uniform(0.2, 5)
@@ -274,7 +275,7 @@ LINEAR = Generator("zero on the simplex", lambda mu: 0 * mu.sum(-1), lambda f: f
 
 @statement("fy-nonnegative-zero", "A Fenchel–Young loss is nonnegative, and zero exactly at the right prediction", kind="theorem",
            paper="Lemma 4, part", assumptions=("Φ closed, proper and strictly convex, for the zero", "Φ* is the conjugate of Φ"),
-           chapter=LOSSES, trials=12)
+           chapter=LOSSES, trials=12, words="49398682")
 def fy_nonnegative_zero(rng):
     K = int(rng.integers(2, 6))
     for g in ZOO:
@@ -302,7 +303,8 @@ def _(rng):
 
 @statement("fy-convex-gradient", "The loss is convex in the outputs, and its gradient is prediction minus target", kind="theorem",
            paper="Lemma 4, part", chapter=LOSSES, trials=12,
-           assumptions=("Φ closed and proper; convexity needs no more", "Φ strictly convex, f inside dom Φ*, for the gradient"))
+           assumptions=("Φ closed and proper; convexity needs no more", "Φ strictly convex, f inside dom Φ*, for the gradient"),
+           words="f151f5be")
 def fy_convex_gradient(rng):
     K = int(rng.integers(2, 6))
     for g in ZOO:
@@ -337,7 +339,8 @@ def _(rng):
 @statement("fy-bregman", "A Fenchel–Young loss is a Bregman divergence in dual coordinates", kind="theorem",
            paper="Lemma 4, part",
            assumptions=("equality: Φ Legendre, ν inside dom Φ",
-                        "inequality: Φ = Ψ + indicator of a closed convex C, Ψ differentiable on C"), chapter=LOSSES, trials=12)
+                        "inequality: Φ = Ψ + indicator of a closed convex C, Ψ differentiable on C"), chapter=LOSSES, trials=12,
+           words="21000ffb")
 def fy_bregman(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3), SHANNON):
@@ -373,7 +376,7 @@ def _(rng):
 @statement("fy-quadratic-sandwich", "Between two multiples of the squared residual", kind="theorem", paper="Lemma 4, part",
            assumptions=("lower: Φ closed and σ-strongly convex",
                         "upper: Φ finite and differentiable with f = ∇Φ(ŷ), and ∇Φ β-Lipschitz on the segment [ŷ, μ]"),
-           chapter=LOSSES, trials=12)
+           chapter=LOSSES, trials=12, words="554f9042")
 def fy_quadratic_sandwich(rng):
     K = int(rng.integers(2, 6))
     for g in ZOO:
@@ -412,7 +415,7 @@ def _(rng):
 @statement("fy-temperature", "A temperature scales the generator, and turns the prediction from argmax to indifference",
            kind="proposition", paper="Lemma 4, part", chapter=LOSSES, trials=12,
            assumptions=("τ > 0", "for the limits: Φ bounded on a compact domain",
-                        "the loss grows with τ where the target maximizes Φ (one-hot targets, symmetric Φ)"))
+                        "the loss grows with τ where the target maximizes Φ (one-hot targets, symmetric Φ)"), words="e6a3637e")
 def fy_temperature(rng):
     K, tau = int(rng.integers(2, 6)), 10 ** rng.uniform(-1, 1)
     for g in ZOO:
@@ -450,7 +453,7 @@ def _(rng):
 @statement("fy-calibration", "The expected loss is smallest exactly where the prediction is the mean of the target",
            kind="theorem", paper="Lemma 4, part", chapter=LOSSES, trials=12,
            assumptions=("Φ closed, proper and strictly convex, E|Φ(T(Y))| finite",
-                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"))
+                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="3493f2e8")
 def fy_calibration(rng):
     K = int(rng.integers(2, 6))
     labels = torch.eye(K, dtype=torch.float64)

@@ -51,7 +51,7 @@ def random_world(rng, n_x=None, n_u=None):
 # Entropy and information
 
 @statement("entropy-nonnegative", "The entropy of a convex generator is not negative", kind="lemma", chapter=ENTROPY, trials=100,
-           assumptions=("Φ convex", "E Φ(T(Y)) and Φ(E T(Y)) finite"))
+           assumptions=("Φ convex", "E Φ(T(Y)) and Φ(E T(Y)) finite"), words="ce899962")
 def entropy_nonnegative(rng):
     K = int(rng.integers(2, 7))
     p, other, t = rng.dirichlet(np.ones(K)), rng.dirichlet(np.ones(K)), rng.random()
@@ -81,7 +81,8 @@ def _(rng):
 
 @statement("information-nonnegative", "Information is an expected Bregman divergence, so it is not negative", kind="proposition",
            chapter=ENTROPY, trials=80,
-           assumptions=("Φ convex and differentiable where it is used", "finite entropies", "one joint distribution of X and Y"))
+           assumptions=("Φ convex and differentiable where it is used", "finite entropies", "one joint distribution of X and Y"),
+           words="859dbc37")
 def information_nonnegative(rng):
     joint = random_joint(rng, int(rng.integers(2, 8)), int(rng.integers(2, 5)))
     p_x, p_y = joint.sum(1), joint.sum(0)
@@ -112,7 +113,8 @@ def _(rng):
 
 @statement("entropy-data-processing", "Features never know more about the label than the input does", kind="theorem",
            paper="information loss, by topic", chapter=ENTROPY, trials=60,
-           assumptions=("U = g(X) and nothing else", "Φ convex, for the equality case strictly", "finite entropies"))
+           assumptions=("U = g(X) and nothing else", "Φ convex, for the equality case strictly", "finite entropies"),
+           words="a4b58da6")
 def entropy_data_processing(rng):
     n_x, n_u, K = int(rng.integers(4, 9)), 3, int(rng.integers(2, 5))
     joint, features = random_joint(rng, n_x, K), random_features(rng, n_x, n_u)
@@ -163,7 +165,7 @@ def _(rng):
 
 @statement("information-loss-chain", "Along a chain of layers the losses add up", kind="corollary", chapter=ENTROPY, trials=60,
            paper="information loss, by topic",
-           assumptions=("each layer sees only the layer before", "Φ convex", "finite entropies"))
+           assumptions=("each layer sees only the layer before", "Φ convex", "finite entropies"), words="d7354f82")
 def information_loss_chain(rng):
     sizes = [12, 8, 5, 2]
     joint = random_joint(rng, sizes[0], int(rng.integers(2, 5)))
@@ -193,7 +195,7 @@ def _(rng):
 
 @statement("absolute-information-loss", "What a layer forgets about the label it forgets about the input", kind="proposition",
            chapter=ENTROPY, trials=100, paper="absolute information loss, by topic",
-           assumptions=("X discrete", "Shannon entropy", "finite entropies"))
+           assumptions=("X discrete", "Shannon entropy", "finite entropies"), words="21dead22")
 def absolute_information_loss(rng):
     n_x, n_u = int(rng.integers(3, 9)), 2
     joint, features = random_joint(rng, n_x, int(rng.integers(2, 5))), random_features(rng, n_x, n_u)
@@ -225,7 +227,7 @@ def _(rng):
 @statement("max-loss", "Bounded outputs bound the cross-entropy", kind="lemma", chapter=DETERMINISTIC, trials=100,
            paper="maximum attainable loss, by topic",
            assumptions=("softmax cross-entropy", "targets on the simplex",
-                        "the range of the outputs is taken over the population support"))
+                        "the range of the outputs is taken over the population support"), words="da34f86b")
 def max_loss_lemma(rng):
     K, n = int(rng.integers(2, 8)), 20
     outputs = 3 * rng.standard_normal((n, K))
@@ -263,7 +265,7 @@ def _(rng):
 @statement("generalization-range", "Entropy and the largest loss fence the gap in", kind="theorem", chapter=DETERMINISTIC,
            paper="deterministic bound, by topic",
            assumptions=("the loss lies in [0, γ] on the support of the population", "f = h∘g, U = g(X)",
-                        "the loss is the one Φ generates"))
+                        "the loss is the one Φ generates"), words="70f0250c")
 def generalization_range_theorem(rng):
     joint, features, losses, gamma = random_world(rng)
     empirical = draw(rng, joint, int(rng.integers(3, 50)))
@@ -296,7 +298,7 @@ def _(rng):
 
 @statement("tv-bound", "The gap is at most γ times a total variation, and features shrink it", kind="theorem",
            chapter=DETERMINISTIC,
-           assumptions=("the loss lies in [0, γ] on the support of the population", "f = h∘g, U = g(X)"))
+           assumptions=("the loss lies in [0, γ] on the support of the population", "f = h∘g, U = g(X)"), words="0808ffc9")
 def tv_bound(rng):
     joint, features, losses, gamma = random_world(rng)
     empirical = draw(rng, joint, int(rng.integers(3, 50)))
@@ -323,7 +325,7 @@ def _(rng):
 @statement("excess-risk", "A small excess risk makes the plug-in classifier nearly optimal", kind="proposition",
            chapter=DETERMINISTIC, trials=60,
            assumptions=("Φ σ-strongly convex", "the classifier takes the largest prediction", "one-hot labels",
-                        "excess over Ent_Φ(Y|X)"))
+                        "excess over Ent_Φ(Y|X)"), words="24612218")
 def excess_risk(rng):
     n_x, K = int(rng.integers(2, 8)), int(rng.integers(2, 6))
     joint, outputs = random_joint(rng, n_x, K), torch.from_numpy(rng.standard_normal((n_x, K)))
@@ -371,7 +373,7 @@ def _(rng):
 # Probabilistic bounds
 
 @statement("tv-mean", "The expected total variation is at most ½√((s−1)/n)", kind="theorem", chapter=PROBABILISTIC, trials=40,
-           assumptions=("n i.i.d. samples", "s, the number of pairs of positive probability, is finite"))
+           assumptions=("n i.i.d. samples", "s, the number of pairs of positive probability, is finite"), words="1e5ca08f")
 def tv_mean(rng):
     s, n = int(rng.integers(2, 20)), int(rng.integers(1, 80))
     q = rng.dirichlet(np.full(s, 10 ** rng.uniform(-1, 1))).clip(1e-12)
@@ -403,7 +405,7 @@ def _(rng):
 
 
 @statement("tv-tail", "The total variation stays close to its mean", kind="theorem", chapter=PROBABILISTIC, trials=4000,
-           assumptions=("n i.i.d. samples",), draws_at_once=True)
+           assumptions=("n i.i.d. samples",), draws_at_once=True, words="aa06c9ac")
 def tv_tail(rng, draws):
     for s, n in ((2, 20), (6, 30), (40, 100)):
         q = rng.dirichlet(np.ones(s))
@@ -423,7 +425,7 @@ def _(rng):
 @statement("generalization-tail", "With high probability the gap of every predictor on fixed features is small", kind="theorem",
            chapter=PROBABILISTIC, paper="probabilistic bound, by topic", trials=4000, draws_at_once=True,
            assumptions=("n i.i.d. samples", "g fixed before the sample", "the loss lies in [0, γ] on the population support",
-                        "s, the number of pairs (u, y) of positive probability, is finite"))
+                        "s, the number of pairs (u, y) of positive probability, is finite"), words="527404a1")
 def generalization_tail_theorem(rng, draws):
     n_x, n_u, K, n, delta, clip = 12, 4, 3, 60, 0.1, 2.0
     joint, gamma = random_joint(rng, n_x, K), max_loss(2 * clip, K)
@@ -488,7 +490,7 @@ def _(rng):
 @statement("fixed-predictor-tail", "For one predictor, fixed before the sample, the support does not matter", kind="theorem",
            chapter=PROBABILISTIC, trials=4000, draws_at_once=True,
            assumptions=("n i.i.d. samples", "f fixed before the sample", "the loss lies in [0, γ] on the population support",
-                        "for the entropy version Ent_Φ(Y|U) ≥ γ/2"))
+                        "for the entropy version Ent_Φ(Y|U) ≥ γ/2"), words="f02b2da2")
 def fixed_predictor_tail_theorem(rng, draws):
     for _ in range(40):
         joint, features, losses, gamma = random_world(rng)
@@ -539,7 +541,8 @@ def _(rng):
 
 @statement("psi-smooth-descent", "A step of length one in the dual lowers the risk by Ψ* of the gradient", kind="theorem",
            paper="topic of the author's follow-up", chapter=BEYOND, trials=60,
-           assumptions=("F(θ+d) ≤ F(θ) + ⟨∇F(θ), d⟩ + Ψ(d)", "Ψ even, Legendre, Ψ ≥ 0 = Ψ(0)", "∇F(θ) inside the domain of Ψ*"))
+           assumptions=("F(θ+d) ≤ F(θ) + ⟨∇F(θ), d⟩ + Ψ(d)", "Ψ even, Legendre, Ψ ≥ 0 = Ψ(0)", "∇F(θ) inside the domain of Ψ*"),
+           words="23ed0aa4")
 def psi_smooth_descent(rng):
     dim, m = int(rng.integers(1, 5)), 6
     a, y, theta = rng.standard_normal((m, dim)), rng.standard_normal(m), 2 * rng.standard_normal(dim)

@@ -28,7 +28,7 @@ def random_distribution(rng, K):
 
 @statement("sufficiency-principle", "Samples with the same sufficient statistic say the same about the parameter",
            kind="principle", paper="Theorem 1", chapter=SAMPLE, trials=60,
-           assumptions=("T is sufficient for θ in the family considered", "the family is right"))
+           assumptions=("T is sufficient for θ in the family considered", "the family is right"), words="0e095333")
 def sufficiency_principle(rng):
     n = int(rng.integers(4, 12))
     prior = rng.dirichlet(np.ones(9))
@@ -89,7 +89,7 @@ def _(rng):
 
 
 @statement("fisher-neyman", "A statistic is sufficient exactly when the density factors through it", kind="theorem",
-           assumptions=("the family is dominated by one σ-finite measure",), chapter=SAMPLE)
+           assumptions=("the family is dominated by one σ-finite measure",), chapter=SAMPLE, words="1f20d800")
 def fisher_neyman(rng):
     points, values, thetas = 12, 4, 5
     T = np.concatenate([np.arange(values), rng.integers(values, size=points - values)])
@@ -161,7 +161,7 @@ def _spaced(rng, low, high, n):
 @statement("pitman-darmois-koopman", "Only exponential families have smooth sufficient statistics of fixed size",
            kind="theorem", paper="Theorem 2", chapter=SAMPLE, trials=20,
            assumptions=("i.i.d. sampling", "positive Lebesgue densities on one open interval, C¹ in x",
-                        "the statistic is C¹ (locally Lipschitz is enough) with k dimensions", "n > k"))
+                        "the statistic is C¹ (locally Lipschitz is enough) with k dimensions", "n > k"), words="c999db27")
 def pitman_darmois_koopman(rng):
     parameters = torch.from_numpy(rng.uniform(size=(10, 2)))
     for name, (family, statistic, interval) in SMOOTH.items():
@@ -205,7 +205,7 @@ def _(rng):
 @statement("exponential-family-duality", "The log-partition function is the conjugate that carries mean, covariance and loss",
            kind="theorem", chapter=SAMPLE, trials=40,
            assumptions=("p(y; f) = h(y) exp(⟨T(y), f⟩ − Φ*(f))", "f in the interior of dom Φ*",
-                        "for the MLE: the mean of T is in the relative interior of the convex support"))
+                        "for the MLE: the mean of T is in the relative interior of the convex support"), words="167a0e7c")
 def exponential_family_duality(rng):
     T, log_h = normal(rng, 7, 2), 0.5 * normal(rng, 7)
 
@@ -286,7 +286,7 @@ CONDITIONAL = {
 @statement("practical-learnability", "What a smooth summary of fixed size can learn without loss is an exponential family",
            kind="proposition", paper="Proposition 7", chapter=SAMPLE, trials=20, draws_at_once=True,
            assumptions=("the summary has a fixed size and is C¹ in the labels", "no information is lost (sufficiency)",
-                        "one support for every parameter"))
+                        "one support for every parameter"), words="6de4ccb4")
 def practical_learnability(rng, trials):
     n, d, m = 12, 2, 12
     for _ in range(trials):
@@ -321,7 +321,8 @@ def _(rng):
 # Divergences
 
 @statement("kl-upper-bound", "KL is at most log(1+χ²), χ², and the squared distance over the smallest probability",
-           kind="lemma", paper="Lemma 5", assumptions=("p, q probability vectors", "q > 0 in every entry"), chapter=DIVERGENCES)
+           kind="lemma", paper="Lemma 5", assumptions=("p, q probability vectors", "q > 0 in every entry"), chapter=DIVERGENCES,
+           words="9996b6ca")
 def kl_upper(rng):
     K = int(rng.integers(2, 12))
     p, q = random_distribution(rng, K), random_distribution(rng, K)
@@ -339,7 +340,7 @@ def _(rng):
 
 
 @statement("pinsker", "KL is at least half the squared ℓ₁ distance", kind="lemma", paper="Lemma 6",
-           assumptions=("p, q probability vectors",), chapter=DIVERGENCES)
+           assumptions=("p, q probability vectors",), chapter=DIVERGENCES, words="367bbd28")
 def pinsker(rng):
     K = int(rng.integers(2, 12))
     p, q = random_distribution(rng, K), random_distribution(rng, K)
@@ -353,7 +354,7 @@ def _(rng):
 
 
 @statement("pinsker-euclidean", "KL is at least the squared Euclidean distance, with constant one", kind="corollary",
-           assumptions=("p, q probability vectors (their difference sums to zero)",), chapter=DIVERGENCES)
+           assumptions=("p, q probability vectors (their difference sums to zero)",), chapter=DIVERGENCES, words="cfcb3b97")
 def pinsker_euclidean(rng):
     K = int(rng.integers(2, 12))
     p, q = random_distribution(rng, K), random_distribution(rng, K)
@@ -375,7 +376,7 @@ def _(rng):
 
 
 @statement("ce-from-residual", "The residual alone encloses the cross-entropy of a one-hot target", kind="theorem",
-           assumptions=("one-hot target", "for the upper side: (K−1)r/K < 1"), chapter=DIVERGENCES)
+           assumptions=("one-hot target", "for the upper side: (K−1)r/K < 1"), chapter=DIVERGENCES, words="83aed51a")
 def ce_from_residual(rng):
     K = int(rng.integers(2, 12))
     others = rng.uniform(0.001, 0.999) * random_distribution(rng, K - 1) if K > 2 else rng.uniform(0.001, 0.999, 1)
@@ -403,7 +404,7 @@ def _(rng):
 
 @statement("conjugate-learning", "Statistic, generator, dual model, Fenchel–Young loss and prediction fit together",
            kind="definition", paper="Definition 1", chapter=LEARNING, trials=40,
-           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E|Φ(T(Y))| finite"))
+           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E|Φ(T(Y))| finite"), words="dd775d32")
 def conjugate_learning(rng):
     K = int(rng.integers(2, 6))
     for generator in ZOO:
@@ -435,7 +436,7 @@ def _(rng):
 @statement("bregman-characterization", "A loss that every mean minimizes is the Bregman divergence of the loss itself, frozen",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=LEARNING, trials=60,
            assumptions=("ℓ(y, ν) ≥ 0 on an open convex set, ℓ(y, y) = 0, C¹ in the prediction ν",
-                        "E Y is the unique best prediction for every distribution with finitely many values"))
+                        "E Y is the unique best prediction for every distribution with finitely many values"), words="d692aed3")
 def bregman_characterization(rng):
     K = int(rng.integers(1, 4))
     for name, generator in _STRICTLY_CONVEX.items():
@@ -496,7 +497,7 @@ def _(rng):
 
 @statement("risk-decomposition", "The risk is the conditional entropy of the labels plus the loss against the label law",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=LEARNING, trials=60,
-           assumptions=("E|Φ(T(Y))| finite", "the loss is the one Φ generates"))
+           assumptions=("E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="b3e95c4c")
 def risk_decomposition(rng):
     n, K = int(rng.integers(2, 7)), int(rng.integers(2, 6))
     joint, outputs = rng.dirichlet(np.full(n * K, 0.5)).reshape(n, K) + 1e-9, normal(rng, n, K)
@@ -518,7 +519,7 @@ def _(rng):
 
 @statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and costs nothing",
            kind="proposition", paper="Theorems 8–9, by topic", chapter=LEARNING, trials=60,
-           assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"))
+           assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"), words="af685393")
 def prior_as_domain(rng):
     K = int(rng.integers(2, 6))
     f = 2 * normal(rng, K)

@@ -21,7 +21,7 @@ def _quadratic(A, e):
 
 @statement("chain-identity", "The gradient is the Jacobian times the residual", kind="lemma", paper="Definitions 6–7",
            assumptions=("Φ* is differentiable at f_θ(x)", "f_θ(x) is differentiable in θ", "the loss is the one Φ generates",
-                        "samples do not interact"), chapter=CHAPTER, trials=40)
+                        "samples do not interact"), chapter=CHAPTER, trials=40, words="bb0d1fa0")
 def chain_identity(rng):
     model, inputs, K = random_network(rng)
     targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
@@ -70,7 +70,7 @@ def _(rng):
 
 
 @statement("residual-sandwich", "The residual lies between two energy ratios", kind="theorem", paper="Theorem 10, first part",
-           assumptions=("λ_min(A_x) > 0 for the upper side",), chapter=CHAPTER)
+           assumptions=("λ_min(A_x) > 0 for the upper side",), chapter=CHAPTER, words="536c872b")
 def residual_sandwich(rng):
     K = int(rng.integers(1, 9))
     A, e = random_psd(rng, K), normal(rng, K)
@@ -89,7 +89,7 @@ def _(rng):
 
 
 @statement("simplex-restriction", "For softmax only the eigenvalues on 1^⊥ count", kind="proposition",
-           assumptions=("predictions sum to one (softmax, sparsemax)", "the target sums to one"), chapter=CHAPTER)
+           assumptions=("predictions sum to one (softmax, sparsemax)", "the target sums to one"), chapter=CHAPTER, words="91f5f506")
 def simplex_restriction(rng):
     K = int(rng.integers(2, 9))
     A, f = random_psd(rng, K), 3 * normal(rng, K)
@@ -125,7 +125,8 @@ def _sandwich_instance(rng, generator, one_hot=False):
 
 @statement("risk-sandwich", "The risk lies between two energy ratios", kind="theorem", paper="Theorem 10",
            assumptions=("lower side: Φ closed and σ-strongly convex", "upper side: λ_min > 0, and ∇Φ is β-Lipschitz on the segment "
-                        "between prediction and target; for softmax 1/p_min takes the place of β/2"), chapter=CHAPTER)
+                        "between prediction and target; for softmax 1/p_min takes the place of β/2"), chapter=CHAPTER,
+           words="ed9715c8")
 def risk_sandwich(rng):
     for generator in (SHANNON, SQUARED):
         energy, low, high, p_min, loss, _ = _sandwich_instance(rng, generator)
@@ -162,7 +163,8 @@ def _(rng):
 
 
 @statement("risk-sandwich-sharp", "Cross-entropy between energy ratios, without p_min", kind="theorem",
-           assumptions=("softmax cross-entropy", "one-hot targets", "(K−1)g/(Kλ_min) < 1 for the upper side"), chapter=CHAPTER)
+           assumptions=("softmax cross-entropy", "one-hot targets", "(K−1)g/(Kλ_min) < 1 for the upper side"), chapter=CHAPTER,
+           words="8b4ab0e4")
 def risk_sandwich_sharp(rng):
     energy, low, high, p_min, loss, K = _sandwich_instance(rng, SHANNON, one_hot=True)
     lower, upper = risk_bounds_sharp(energy, low, high, K, p_min)
@@ -183,7 +185,7 @@ def _(rng):
 @statement("energy-global-optimum", "No energy and positive structure matrices: a global minimum", kind="theorem",
            paper="Theorem 10 and Figure 2",
            assumptions=("every A_x has λ_min ≥ c > 0, along the sequence", "the lower end of the loss is reached or approached by a fit"),
-           chapter=CHAPTER, trials=8)
+           chapter=CHAPTER, trials=8, words="1a608c22")
 def energy_global_optimum(rng):
     inputs, wide = normal(rng, 3, 4), 24
     torch.manual_seed(int(rng.integers(2**31)))
@@ -234,7 +236,7 @@ def _(rng):
 
 @statement("head-floor", "A linear head keeps λ_min above ‖a‖²+1", kind="proposition",
            assumptions=("the last layer is f = Wa + b", "W and b are trainable and used nowhere else", "nothing follows it"),
-           chapter=CHAPTER, trials=40)
+           chapter=CHAPTER, trials=40, words="91e11952")
 def head_floor(rng):
     model, inputs, _ = random_network(rng)
     features = model[:-1](inputs)
@@ -258,7 +260,7 @@ def _(rng):
 
 
 @statement("block-sum", "Structure matrices add up over parameter blocks", kind="proposition",
-           assumptions=("disjoint blocks", "the same parameter values"), chapter=CHAPTER, trials=40)
+           assumptions=("disjoint blocks", "the same parameter values"), chapter=CHAPTER, trials=40, words="ec032c46")
 def block_sum(rng):
     model, inputs, _ = random_network(rng)
     whole = structure_matrix(model, inputs)
@@ -282,7 +284,7 @@ def _(rng):
 
 
 @statement("ntk-interlacing", "The tangent kernel's spectrum contains every structure matrix's", kind="proposition",
-           assumptions=("the same outputs", "the same samples"), chapter=CHAPTER, trials=40)
+           assumptions=("the same outputs", "the same samples"), chapter=CHAPTER, trials=40, words="c2ea46fc")
 def ntk_interlacing(rng):
     model, inputs, _ = random_network(rng)
     lam_min, lam_max = extreme_eigenvalues(structure_matrix(model, inputs))
