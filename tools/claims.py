@@ -67,13 +67,13 @@ UNIT = rf"(?:{'|'.join(sorted(UNITS, key=len, reverse=True))})"
 DIGITS = r"(?<![A-Za-z_\d])(?<![A-Za-z]-)(?<!\d[.,])\d+(?:[,_\u2009\u202f]\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![A-Za-z_]|\.\d)"
 NUMBER = re.compile(
     rf"(?P<part>\b(?:(?:an?|one|two|three)[ -](?:{'|'.join(FRACTIONS)})s?|half|halves|halv(?:ed|ing)|twice"
-    rf"|doubl(?:e|es|ed|ing)|{UNIT}fold)\b)"
+    rf"|doubl(?:es|ed|ing)|{UNIT}fold)\b)"
     rf"|(?:(?P<digits>{DIGITS})|\b(?P<unit>{UNIT}(?:-{UNIT})?)\b|\b(?P<bare>{'|'.join(POWERS)})\b)"
     rf"(?P<power>(?:\s+(?:{'|'.join(POWERS)})\b)*)(?P<scale>[\s▯]*(?:%|per ?cent\b|times\b|-?fold\b))?", re.I)
 # Small words count things of the text more often than results; they count where something measured follows or a comparison precedes.
 MEASURED = re.compile(r"[\s-]+(?:of (?:them|the|its)|(?:\S+\s+)?(?:percent|times|orders|decimals?|digits|points(?! of)|nats|bits|seeds"
                       r"|runs|draws|epochs|steps|samples|images|pixels|out of|in (?:ten|twenty|a hundred)))\b")
-COMPARED_WITH = re.compile(r"\b(?:below|above|than|least|most|exceeds?|nearly|about|over|under|only|factor)\s+$", re.I)
+COMPARED_WITH = re.compile(r"\b(?:below|above|than|least|most|exceeds?|nearly|about|over|under|(?<!the )only|factor)\s+$", re.I)
 
 
 def values(found: re.Match) -> set[float]:
