@@ -7,22 +7,16 @@ assembled in float64 wherever the device has it; the training itself is float32,
 
 **What can be repeated.** On one machine's CPU, with the same versions, the same recipe gives the same numbers, bit for bit.
 Another number of threads, another CPU or a GPU sums in another order. That is a difference of about 1e-7 in a step, and
-training amplifies it: where it matters is said beside the recorded runs, see ``sweeps.TOLERANCE``.
+training amplifies it; ``sweeps.Sweep.verify`` measures how far.
 """
 
-import ast
 import dataclasses
-import functools
-import hashlib
 import math
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +28,7 @@ from tqdm.auto import tqdm
 from . import bounds, data, models
 from ._checks import require, require_name
 from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
+from .provenance import code_hash, provenance
 from .structure import probe
 
 GENERATORS = {"cross-entropy": SHANNON, "squared": SQUARED}
@@ -131,6 +126,10 @@ class TrainConfig:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
+COLUMNS = ("step", "epoch", "risk", "energy", "residual", "lam_min", "lam_max", "p_min", "grad_norm_sq", "correlation", "lower", "upper",
+           "lower_sharp", "upper_sharp", "accuracy", "learning_rate")
+"""What a run measures, see ``measure``."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -140,7 +139,7 @@ class Trace:
         config: The recipe.
         columns: Arrays of equal length, one entry a measurement: ``step`` and ``epoch`` (how many were done), and what
             ``measure`` returns, and ``learning_rate`` of the next step.
-        provenance: Versions, device, threads, date, seconds and a hash of the code.
+        provenance: See ``provenance.provenance``: date, seconds, processor, device, threads, versions and a hash of the code.
         stopped: Why the run ended early, or "".
     """
 
@@ -175,13 +174,17 @@ class Trace:
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "Trace":
-        """The trace that ``to_dict`` gave."""
+        """The trace that ``to_dict`` gave; a ``ValueError`` if it is not whole."""
         columns = {name: np.array([float(value) for value in column]) for name, column in saved["columns"].items()}
+        missing = [name for name in COLUMNS if name not in columns]
+        lengths = {len(column) for column in columns.values()}
+        require(not missing and len(lengths) == 1, f"a saved run without the columns {missing}, of lengths {sorted(lengths)}",
+                f"the columns {', '.join(COLUMNS)}, all of one length")
         return cls(TrainConfig(**saved["config"]), columns, saved["provenance"], saved["stopped"])
 
 
 def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[str, float]], object] | None = None,
-          should_stop: Callable[[], bool] | None = None) -> Trace:
+          should_stop: Callable[[], bool] | None = None, prepare: Callable[[nn.Module], object] | None = None) -> Trace:
     """Train by SGD as ``config`` says and measure the theory's quantities along the way.
 
     If the run diverges it stops with a warning and keeps what it measured.
@@ -191,6 +194,7 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
         progress: Show a progress bar.
         on_probe: Called with each new row of the trace, a dict of numbers.
         should_stop: Called before each step; a true answer ends the run.
+        prepare: Called with the model before its first step, to change its weights.
 
     Returns:
         A ``Trace``.
@@ -207,6 +211,8 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
         torch.manual_seed(config.seed)
         model = models.build(config.model, samples.num_classes, inputs.shape[1], inputs.shape[2], config.depth, config.width,
                              config.skip, config.norm, config.gain, config.sparsity)
+    if prepare:
+        prepare(model)
     model.to(device)
     optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
                                 fused=device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
@@ -249,7 +255,7 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
         bar.update()
     bar.close()
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-    return Trace(config, columns, _provenance(device, time.perf_counter() - started), stopped)
+    return Trace(config, columns, provenance(device, time.perf_counter() - started), stopped)
 
 
 def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> dict[str, float]:
@@ -350,56 +356,4 @@ def _batches(n, batch_size, random):
         yield from torch.randperm(n, generator=random).split(batch_size)
 
 
-def _provenance(device, seconds):
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2), "device": name,
-            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads(),
-            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "code": code_hash()}
-
-
-@functools.cache
-def code_hash(package: Path = Path(__file__).parent) -> str:
-    """Hash of the code that a training run depends on: this module and those it imports, but for words and types.
-
-    Comments, docstrings, type annotations, and imports that nothing but annotations uses do not count.
-    """
-    code: dict[str, str] = {}
-    queue = ["training"]
-    while queue:
-        name = queue.pop()
-        path = package / f"{name}.py"
-        if name in code or not path.exists():  # what a package exports need not be a module
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        imported: dict[str, str] = {}  # name in this module -> where it comes from
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                queue += [node.module] if node.module else [alias.name for alias in node.names]
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                source = getattr(node, "module", None)
-                imported |= {alias.asname or alias.name.split(".")[0]: f"{source}.{alias.name}" for alias in node.names}
-            if isinstance(node, ast.arg):
-                node.annotation = None
-            if isinstance(node, ast.FunctionDef):
-                node.returns = None
-            if hasattr(node, "body") and isinstance(node.body, list):
-                node.body = [part for part in map(_without_type, node.body) if not _is_words(part)] or [ast.Pass()]
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        imports = [f"{where} as {alias}" for alias, where in sorted(imported.items()) if alias in used]
-        code[name] = "\n".join([*imports, ast.unparse(tree)])
-    return hashlib.sha256("\n".join(code[name] for name in sorted(code)).encode()).hexdigest()[:12]
-
-
-def _without_type(node):
-    """``x: int = 3`` as ``x = 3``; without a value, as in the fields of a dataclass, any type will do."""
-    if not isinstance(node, ast.AnnAssign):
-        return node
-    if node.value is None:
-        return ast.AnnAssign(node.target, ast.Constant(...), None, node.simple)
-    return ast.copy_location(ast.Assign([node.target], node.value), node)
-
-
-def _is_words(node):
-    """Imports are looked at by themselves."""
-    return isinstance(node, (ast.Import, ast.ImportFrom)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
+code_hash()  # now, while the files are what was imported

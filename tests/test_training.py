@@ -1,7 +1,6 @@
 """The training loop and its measurements, against plain PyTorch, torch.func and scipy."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from torch import nn
 
-import clt_utils
 from clt_utils import training
 from clt_utils.data import load
 from clt_utils.duality import SHANNON, SQUARED
@@ -166,8 +164,9 @@ def test_a_trace_survives_json():
 
 def test_provenance_says_where_numbers_come_from():
     provenance = train(TINY.replace(epochs=1)).provenance
-    assert provenance["torch"] == torch.__version__ and provenance["device"] == "cpu" and provenance["seconds"] > 0
+    assert torch.__version__.startswith(provenance["torch"]) and provenance["device"] == "cpu" and provenance["seconds"] > 0
     assert provenance["code"] == training.code_hash() and provenance["date"].endswith("Z")
+    assert {"processor", "cpu", "precision", "threads", "python", "torchvision", "numpy"} <= provenance.keys() and provenance["processor"]
     assert json.dumps(provenance)
 
 
@@ -268,32 +267,3 @@ def test_errors_of_data_and_model_come_through():
         train(TINY.replace(limit=5000))
     with pytest.raises(ValueError, match="shape of lenet is fixed"):
         train(TINY.replace(model="lenet", size=28))
-
-
-def test_the_code_hash_sees_code_and_nothing_else(tmp_path):
-    package = tmp_path / "clt_utils"
-    shutil.copytree(clt_utils.__path__[0], package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert training.code_hash(package) == training.code_hash()
-
-    def edited(name, old, new):
-        path = package / f"{name}.py"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-        training.code_hash.cache_clear()
-        changed = training.code_hash(package)
-        path.write_text(text)
-        return changed != training.code_hash()
-
-    assert not edited("data", '"""', '"""Other words. ')
-    assert not edited("models", "    model.maxpool = ", "    # a comment\n\n    model.maxpool = ")
-    assert edited("models", "nn.ReLU()", "nn.Tanh()")  # imported by training
-    assert edited("_checks", "raise error", "raise  ValueError or error")  # imported by what training imports
-    assert not edited("sweeps", "json.dumps", "json.loads")
-    assert not edited("models", "gain: float = 1.0", "gain = 1.0") and not edited("models", ") -> nn.Module:", "):")
-    assert not edited("training", "queue = [", "queue: list[str] = [") and not edited("training", "stopped: str", "stopped: object")
-    assert not edited("models", "import math\n", "import math\nfrom collections.abc import Sequence\n")
-    assert edited("models", "gain: float = 1.0", "gain: float = 2.0")
-    assert edited("training", "    seed: int = 0", "    seed: int = 1")
-    assert edited("training", "    config: TrainConfig\n", "    recipe: TrainConfig\n")
-    assert edited("duality", "import math\n", "import cmath as math\n")

@@ -1,0 +1,169 @@
+"""What a recorded run was made by, and whether anybody changed it since.
+
+**Made by.** A hash of the code, the versions of the libraries, the processor and the device. The hash is of the bytes of a
+module and of all modules of this package that it imports: the same on every version of Python, and another one after any edit.
+
+**Changed since.** A record is sealed: it carries a hash of its own content. A seal keeps honest eyes honest, no more; what a
+record says is verified by running it again, see ``sweeps.Sweep.verify``.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ._checks import require
+
+LIBRARIES = ("torch", "torchvision", "numpy")
+"""The libraries whose versions can change the numbers of a run; torchvision defines two of the networks."""
+
+
+@functools.cache
+def code_hash(module: str = "clt_utils.training") -> str:
+    """Hash of the bytes of a module and of what it imports of its own package, directly or not, 12 hexadecimal digits.
+
+    It is read once a process. ``training`` asks for it while it is imported, so it is the hash of the code that runs, whatever
+    happens to the files later.
+
+    Args:
+        module: The full name of a module.
+
+    Raises:
+        ModuleNotFoundError: If a module of the package that one of them imports is not there.
+    """
+    own, queue = module.split(".")[0], [module]
+    found: dict[str, bytes] = {}
+    while queue:
+        name = queue.pop()
+        if name in found:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"Given: code that imports {name}, which is not there. Expected: every module of the package. "
+                                      "Install it anew.")
+        found[name] = Path(spec.origin).read_bytes()
+        queue += [*_imports(found[name], spec.parent or own, own), *filter(None, [name.rpartition(".")[0]])]
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(f"{name}\0{len(found[name])}\0".encode() + found[name])
+    return digest.hexdigest()[:12]
+
+
+def _imports(source: bytes, package: str, own: str) -> list[str]:
+    """The modules of the package ``own`` that a source imports, by their full names."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names.append(base)
+            inside = [f"{base}.{alias.name}" for alias in node.names] if base.split(".")[0] == own else []
+            names += [name for name in inside if _is_module(name)]  # the others are functions, classes and constants
+    return [name for name in names if name.split(".")[0] == own]
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a module without parts
+        return False
+
+
+def made_by() -> dict[str, str]:
+    """What must be equal for two runs of one recipe to be interchangeable: the code and the libraries' versions."""
+    return {"code": code_hash()} | {name: version(name) for name in LIBRARIES}
+
+
+def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
+    """Date, duration, machine and versions, as plain JSON values.
+
+    Args:
+        device: Where the run was made.
+        seconds: How long it took.
+    """
+    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2),
+            "device": device_name(device), "precision": precision(device), "processor": processor(),
+            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads(),
+            "python": platform.python_version(), **made_by()}
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the graphics card, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def precision(device: torch.device) -> str:
+    """How exactly a device multiplies float32 numbers: "float32", or "tf32" on a card that rounds factors to 11 bits."""
+    coarse = device.type == "cuda" and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+    return "tf32" if coarse else "float32"
+
+
+@functools.cache
+def processor() -> str:
+    """The model name of the processor, as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        if names:
+            return names[0]
+    if platform.system() == "Darwin":
+        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        if told.stdout.strip():
+            return told.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+# ---- records
+
+def seal(content: dict[str, Any]) -> str:
+    """A hash of a record's content but for its seal, 16 hexadecimal digits."""
+    rest = {key: value for key, value in content.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write a record with its seal."""
+    plain = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: no tuples, no keys that are numbers
+    write_json(path, plain | {"seal": seal(plain)})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record.
+
+    Raises:
+        ValueError: If it is not what was written: cut short, or changed by hand.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Given: the record {path}, which cannot be read ({error}). Expected: JSON as it was recorded. "
+                         "Take it from the repository again, or record it anew.") from error
+    sealed = content.get("seal") if isinstance(content, dict) else None
+    require(sealed is not None and sealed == seal(content), f"the record {path}, which is not as it was recorded: its seal is {sealed}",
+            "a record that nobody changed", "Take it from the repository again, or record it anew.")
+    return content
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON so that the file is there whole or not at all, also if the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(content, file, separators=(",", ":"), allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)  # left over only where the disk is full or the content is not plain
