@@ -413,7 +413,7 @@ def _advice(n, looked, layers):
 # ---- inside a training loop
 
 class Watch:
-    """A callback that measures along training and never takes more than a share of the time.
+    """A callback that measures along training and keeps to a share of the time, which a single measurement may exceed.
 
     Call it once a step; it measures when its own time so far is below ``share`` of the time since it was made::
 

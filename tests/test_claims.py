@@ -12,6 +12,7 @@ from editions import chapters
 from clt_utils.ledger import statements
 
 CHAPTERS = {path.stem: path for path in chapters()}
+DEFINITIONS = claims.REGISTERS / "definitions.json"  # the words of what the ledger cannot check: label, fingerprint
 ENTRIES = {path: path.read_text(encoding="utf-8") for path in sorted((claims.ROOT / "clt_utils" / "ledger").glob("*.py"))}
 
 
@@ -38,6 +39,23 @@ def test_the_words_of_a_statement_are_those_that_its_check_was_written_for(slug)
         f'together; when they say the same, put words="{now}" into the entry at {entered_at(slug)}.')
 
 
+def test_the_words_of_a_definition_are_those_that_the_book_builds_on():
+    agreed = json.loads(DEFINITIONS.read_text(encoding="utf-8"))
+    now = {label: words for label, words in words_in_the_book().items() if label not in statements}
+    changed = [f'"{label}": {now.get(label, "(gone)")}, agreed: {agreed.get(label, "(nothing)")}'
+               for label in sorted(now.keys() | agreed) if now.get(label) != agreed.get(label)]
+    assert not changed, "\n".join([
+        "Definitions, and other statements without an entry in the ledger, whose words are not those agreed. A definition: read it beside "
+        f"what refers to it ({{prf:ref}}), then put its fingerprint into {DEFINITIONS.relative_to(claims.ROOT)}. Anything else: write an "
+        "entry in clt_utils/ledger.", *changed])
+
+
+def test_every_statement_has_a_label():
+    unnamed = [f"{name}: {block.splitlines()[0]}" for name, path in CHAPTERS.items()
+               for block in claims.statement_blocks(nbformat.read(path, 4)) if not claims.LABEL.search(block)]
+    assert not unnamed, f"Given: {unnamed}. Expected: a line `:label: name` in each; without one nothing can be tied to its words."
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_number_in_prose_is_tied_to_what_checks_it(name):
     file = claims.register_file(CHAPTERS[name])
@@ -48,7 +66,7 @@ def test_every_number_in_prose_is_tied_to_what_checks_it(name):
 
 
 def test_no_register_without_its_chapter():
-    assert {file.stem for file in claims.REGISTERS.glob("*.json")} <= set(CHAPTERS)
+    assert {file.stem for file in claims.REGISTERS.glob("*.json")} - {DEFINITIONS.stem} <= set(CHAPTERS)
 
 
 # ---- what the register can tell

@@ -44,13 +44,18 @@ REASONS = {
 # ---- statements
 
 STATEMENT = re.compile(r"^(?P<fence>`{3,}|:{3,})\{prf:(?!proof)\w+\}[\s\S]*?^(?P=fence)[ \t]*$", re.M)
+LABEL = re.compile(r"^:label: *(\S+)", re.M)
+
+
+def statement_blocks(notebook: NotebookNode) -> list[str]:
+    """The statements of a chapter, each with its fences, in order."""
+    return [found[0] for cell in notebook.cells if cell.cell_type == "markdown" for found in STATEMENT.finditer(cell.source)]
 
 
 def statement_words(notebook: NotebookNode) -> dict[str, str]:
     """The fingerprint of each statement of a chapter by its label: title, options and text, whatever the line breaks."""
-    blocks = [found[0] for cell in notebook.cells if cell.cell_type == "markdown" for found in STATEMENT.finditer(cell.source)]
     return {label[1]: hashlib.sha256(" ".join(block.split()).encode()).hexdigest()[:8]
-            for block in blocks if (label := re.search(r"^:label: *(\S+)", block, re.M))}
+            for block in statement_blocks(notebook) if (label := LABEL.search(block))}
 
 
 # ---- numbers
@@ -258,7 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
         notebook, file = nbformat.read(path, 4), register_file(path)
         register = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if options.write:
-            register = {claim.sentence: {written: register.get(claim.sentence, {}).get(written)
+            decided = {(sentence, written): why for sentence, entry in register.items() for written, why in entry.items() if why[:1] != "?"}
+            register = {claim.sentence: {written: decided.get((claim.sentence, written))
                                          or "? " + " | ".join(proposals(claim, wanted, notebook))
                                          for written, wanted in claim.numbers.items()} for claim in claims(notebook)}
             file.parent.mkdir(exist_ok=True)
