@@ -51,7 +51,7 @@ them agree on nothing but the trend; see ``Sweep.verify``."""
 NUDGES = 3
 """How often the beginning of a run is repeated with its weights nudged by rounding, to see how far rounding alone leads."""
 
-MULTIPLE = 30
+MULTIPLE = 15
 """A record may differ by so many times what the nudges did: they are few, and come once and not at every step."""
 
 FLOOR = 3e-5

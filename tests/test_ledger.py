@@ -8,7 +8,6 @@ import pytest
 from clt_utils.ledger import check, core, statements
 
 TESTABLE = [s for s, e in statements.items() if not e.not_testable]
-BROKEN = [(s, i) for s, e in statements.items() for i in range(len(e.counterexamples))]
 
 
 @pytest.mark.parametrize("slug", TESTABLE)
@@ -19,10 +18,10 @@ def test_statement_holds(slug, seed):
     assert result.worst_slack >= 0
 
 
-@pytest.mark.parametrize("slug, which", BROKEN, ids=[f"{s}-{i}" for s, i in BROKEN])
-def test_counterexample_fails(slug, which):
-    for seed in range(3):
-        why, result = statements[slug].broken(seed)[which]
+@pytest.mark.parametrize("slug", [slug for slug, entry in statements.items() if entry.counterexamples])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_counterexamples_fail(slug, seed):
+    for why, result in statements[slug].broken(seed):
         assert not result.holds, f"{slug}: dropping «{why}» should break it"
         assert result.worst_slack < -1e-3, f"{slug}: «{why}» breaks it only within rounding ({result.worst_slack})"
 
