@@ -50,7 +50,7 @@ def test_never_rejected_at_a_rounding_edge(value, digits):
         assert verdict(recorded, value * factor).startswith("not yet.")
 
 
-@pytest.mark.parametrize("right, near", [(1.0, 1.02), (1.0, 0.98), (0.507, 0.497), (9.99, 9.79), (17, 16), (17, 18), (99, 100), (-1.0, -1.02)])
+@pytest.mark.parametrize("right, near", [(1.0, 1.02), (1.0, 0.98), (0.507, 0.497), (-1.0, -1.02), (17, 16), (17, 18), (99, 100)])
 def test_what_is_only_near_is_not_right(tmp_path, right, near):
     """An answer that is 2 % off, or a count that is one off."""
     assert verdict(answer(tmp_path, right), near).startswith("not yet.")

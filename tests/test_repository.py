@@ -103,7 +103,8 @@ def test_no_cell_asks_not_to_be_run_or_compared():
         for cell in nbformat.read(path, 4).cells if path.suffix == ".ipynb" else ():
             strange = [tag for tag in cell.metadata.get("tags", []) if not KNOWN_TAG.fullmatch(tag)]
             strange += re.findall(r"(?:NBVAL|PYTEST_VALIDATE)_\w+", cell.source)
-            assert not strange, f"Given: {strange} on the cell {cell.id} of {path.name}. Expected: only tags like {KNOWN_TAG.pattern}. Take it out."
+            assert not strange, (f"Given: {strange} on the cell {cell.id} of {path.name}. Expected: only tags like {KNOWN_TAG.pattern}. "
+                                 "Take it out.")
 
 
 # ---- files that somebody uses
