@@ -87,8 +87,8 @@ def _mistake(answer: dict[str, Any], entries: list[Any], i: int) -> str:
     """The common mistake that explains entry ``i``, in words; empty if none does."""
     if len(entries) > 1 and any(_matches(answer, j, entries[i]) for j in range(len(entries)) if j != i):
         return "Check the order."
-    if answer["kind"] != "number" or answer["digits"] < 2 or not 1e-9 < abs(entries[i]) < 1e9:
-        return ""  # with one digit nearly everything is explained by some mistake
+    if answer["kind"] != "number" or not 1e-9 < abs(entries[i]) < 1e9:
+        return ""
     sums = [("A sum where a mean is asked for, or the other way round?", lambda v, k=k: v * k)
             for n in answer.get("counts", []) for k in (n, 1 / n)]
     return next((words for words, right in (*sums, *MISTAKES) if _matches(answer, i, right(entries[i]))), "")
@@ -128,7 +128,8 @@ def _keys(entry: Any, digits: int) -> list[str]:
         return ["0"]
     rounded = float(f"{entry:.{digits - 1}e}")
     step = 10.0 ** (math.floor(math.log10(abs(rounded))) - digits + 1)
-    near = [rounded, *(rounded + k * step for k in (-1, 1, -0.1, 0.1))]  # a tenth: the neighbour below a power of ten
+    lower = step / 10 if f"{abs(rounded):e}".startswith("1.000000") else step  # below a power of ten the last digit is worth a tenth
+    near = [rounded, rounded + math.copysign(step, rounded), rounded - math.copysign(lower, rounded)]
     return list(dict.fromkeys(f"{v:.{digits - 1}e}" for v in near))
 
 

@@ -339,6 +339,20 @@ def test_fixed_predictor_tail_covers_a_binomial(p, n, delta):
     assert scipy.stats.binom(n, p).pmf(k)[outside].sum() <= delta + 1e-12
 
 
+@pytest.mark.parametrize("n, delta, entropy, variance, smallest", [
+    (10, 0.05, None, 9 / 4, "Hoeffding"),
+    (10, 0.4, 2.7, 2.7 * 0.3, "Chebyshev"),
+    (10, 0.4, 0.3, 9 / 4, "Chebyshev"),  # below γ/2 a floor says nothing about the variance
+    (1000, 0.001, 2.9, 2.9 * 0.1, "Bernstein"),
+])
+def test_fixed_predictor_tail_in_closed_form(n, delta, entropy, variance, smallest):
+    log_term = np.log(2 / delta)
+    found = {"Hoeffding": 3 * (log_term / (2 * n)) ** 0.5, "Chebyshev": (variance / (n * delta)) ** 0.5,
+             "Bernstein": (2 * variance * log_term / n) ** 0.5 + 2 * 3 * log_term / (3 * n)}
+    assert min(found, key=found.get) == smallest
+    assert bounds.fixed_predictor_tail(3.0, n, delta, entropy) == pytest.approx(found[smallest], rel=1e-12)
+
+
 @given(st.floats(0.5, 1.0), st.integers(1, 300), st.floats(0.001, 0.5))
 @many
 def test_fixed_predictor_tail_with_a_floor(share, n, delta):

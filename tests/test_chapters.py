@@ -63,6 +63,15 @@ def test_labels_are_unique_over_the_book_and_answers_belong_to_exercises():
         assert all(re.fullmatch(r"[0-9a-f]{16}", digest) for digest in answer["hashes"]), label
 
 
+def test_answers_are_compared_closely_enough():
+    """To three digits; to two where the exercise says so, because its answer comes from a simulation."""
+    answers = load_answers()
+    for exercise in (exercise for path in CHAPTERS for exercise in exercises(nbformat.read(path, 4)) if exercise.self_check):
+        digits, wanted = answers[exercise.label]["digits"], 2 if "to two digits" in exercise.text else 3
+        assert digits >= wanted, (f"Given: {exercise.label}, compared to {digits} digits. Expected: {wanted}. Set `digits` in "
+                                  "clt_utils/answers.json, and record the chapter with `python -m clt_utils.exercises record`.")
+
+
 def test_hints_give_no_answer_away():
     for label, answer in load_answers().items():
         first = {**answer, "hashes": answer["hashes"][:1]}

@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clt_utils.bounds import max_loss
-from clt_utils.diagnose import Watch, diagnose
+from clt_utils.diagnose import Layer, Watch, _advice, diagnose
 from clt_utils.duality import SQUARED
-from clt_utils.structure import gradient_energy, structure_matrix
+from clt_utils.structure import gradient_energy, probe, structure_matrix
 
 
 def small_net(outputs=3):
@@ -49,6 +49,20 @@ def test_numbers_against_torch():
     assert n["lower"] <= n["risk_probed"] <= n["upper"] and 0 <= n["correlation"] <= 1 + 1e-6
 
 
+def test_condition_is_that_of_the_median_sample():
+    net, loader = small_net(), batches(n=25)
+    seen = probe(net, *whole(loader))
+    report = diagnose(net, loader, probes=25, progress=False)
+    assert report.numbers["condition"] == pytest.approx(np.median(seen.lam_max / seen.lam_min), rel=1e-5)
+
+
+def test_layers_are_judged_on_samples_that_their_cells_were_not_learned_from():
+    """Every sample is an input of its own and labels are coin tosses: cells that hold one sample each would seem to tell them all."""
+    torch.manual_seed(0)
+    report = diagnose(small_net(2), [(torch.randn(40, 4), torch.randint(2, (40,)))], layers=["0"], cells=24, progress=False)
+    assert report.layers[0].plug_in > 0.1
+
+
 def test_floor_from_duplicates():
     x = torch.tensor([[1.0, 0, 0, 0]] * 4 + [[0, 1.0, 0, 0]] * 2)
     y = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -79,6 +93,32 @@ def test_layers_tell_a_layer_that_forgets():
     assert first.left < 0.05 and second.left == pytest.approx(math.log(3), abs=0.05)
     assert first.plug_in <= first.left and first.shuffled < math.log(3)
     assert any("harder to read off" in a for a in report.advice)
+
+
+ORDINARY = {"risk": 1.0, "floor": 0.0, "conflicts": 0.0, "lam_min": 1.0, "lam_max": 10.0, "condition": 10.0, "correlation": 0.2,
+            "energy": 1.0, "largest_loss": 5.0}
+
+
+@pytest.mark.parametrize("amiss, just_not, words", [
+    ({"floor": 0.51}, {"floor": 0.49}, "relabel or merge"),
+    ({"lam_min": 0.9e-9}, {"lam_min": 1.1e-9}, "singular"),
+    ({"condition": 1001.0}, {"condition": 999.0}, "median condition"),
+    ({"correlation": 0.51}, {"correlation": 0.49}, "Gradients agree"),
+    ({"correlation": 0.0624}, {"correlation": 0.0626}, "Gradients cancel"),  # twice 1/32, where they are orthogonal
+    ({"correlation": 0.01, "energy": 1.1e-6}, {"correlation": 0.01, "energy": 0.9e-6}, "Gradients cancel"),
+    ({"largest_loss": 20.1}, {"largest_loss": 19.9}, "One mistake"),
+    ({"largest_loss": 1.01, "risk": 0.01}, {"largest_loss": 0.99, "risk": 0.01}, "One mistake"),
+])
+def test_advice_begins_where_it_says(amiss, just_not, words):
+    advice = _advice(ORDINARY | amiss, 32, ())
+    assert len(advice) == 1 and words in advice[0]
+    assert _advice(ORDINARY | just_not, 32, ())[0].startswith("Nothing stands out")
+
+
+@pytest.mark.parametrize("left, warned", [(0.961, True), (0.959, False)])
+def test_advice_on_layers_allows_for_three_standard_errors(left, warned):
+    layers = [Layer("first", 0.9, 0.01, 0.0, 0.0), Layer("last", left, 0.01, 0.0, 0.0)]
+    assert ("harder to read off" in _advice(ORDINARY, 32, layers)[0]) == warned
 
 
 def test_every_form_of_the_report():

@@ -51,6 +51,13 @@ def test_power_regression(p):
         power_regression(a, y, 3)
 
 
+@pytest.mark.parametrize("p", [1.3, 2.0])
+def test_constant_of_power_regression_grows_with_the_power_of_the_inputs(p):
+    """Two inputs of lengths 3 and 5: Ψ(d) = 2^(2−p)/p · (3^p + 5^p)/2 · ‖d‖^p."""
+    psi = power_regression(np.array([[3.0, 0.0], [3.0, 4.0]]), np.zeros(2), p)[1]
+    assert psi.value(np.array([0.0, 2.0])) == pytest.approx(2 ** (2 - p) / p * (3**p + 5**p) / 2 * 2**p)
+
+
 def test_descend_follows_the_step_and_stops_at_infinity():
     objective, _ = power_regression(np.eye(1), np.zeros(1), 2.0)
     np.testing.assert_allclose(descend(objective, np.array([1.0]), lambda g: 0.5 * g, 3), 0.5 * 0.25 ** np.arange(4))

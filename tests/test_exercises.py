@@ -46,8 +46,14 @@ def test_never_rejected_at_a_rounding_edge(value, digits):
     truncated = math.floor(value / unit) * unit
     for near in (value, *rounded, truncated, value * (1 + 1e-9), value * (1 - 1e-9)):
         assert verdict(recorded, near) == "right."
-    for factor in (1 + 30 * 10.0 ** -digits, 1 - 30 * 10.0 ** -digits):
+    for factor in (1 + 21 * 10.0 ** -digits, 1 - 21 * 10.0 ** -digits):
         assert verdict(recorded, value * factor).startswith("not yet.")
+
+
+@pytest.mark.parametrize("right, near", [(1.0, 1.02), (1.0, 0.98), (0.507, 0.497), (-1.0, -1.02), (17, 16), (17, 18), (99, 100)])
+def test_what_is_only_near_is_not_right(tmp_path, right, near):
+    """An answer that is 2 % off, or a count that is one off."""
+    assert verdict(answer(tmp_path, right), near).startswith("not yet.")
 
 
 @pytest.mark.parametrize("right, wrong, word", [

@@ -216,6 +216,20 @@ def test_run_it_now_trains_and_shows_what_it_trained(sweep):
     assert explorer._status.value == "2 runs, trained here."
 
 
+def test_bar_shows_how_much_of_all_runs_is_done(sweep, monkeypatch):
+    def reported(config, on_probe, should_stop):
+        for epoch in range(config.epochs + 1):
+            on_probe({"epoch": epoch})
+        return sweep._runs[config]
+
+    monkeypatch.setattr(module, "train", reported)
+    explorer, _ = live(sweep)
+    seen = []
+    explorer._bar.observe(lambda change: seen.append(change["new"]), "value")
+    explorer._train(explorer._turn, explorer.point, lambda call, *args: call(*args))
+    assert seen == [0.25, 0.5, 0.75, 1.0], "two runs of two epochs"
+
+
 @pytest.fixture
 def endless(sweep):
     """A sweep whose runs take much longer than a test: what ends them is a button or a slider."""

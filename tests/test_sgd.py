@@ -103,6 +103,13 @@ def test_segment_smoothness(seed, step):
     assert sgd.segment_smoothness(grad(risk), theta, theta) == 0.0
 
 
+@pytest.mark.parametrize("points", [1, 4])
+def test_segment_smoothness_looks_at_the_end_of_the_segment(points):
+    """The gradient θ² changes the more the further away: from 0 to 2 by 4, which is twice the distance."""
+    start, end = torch.zeros(1).double(), torch.full((1,), 2.0).double()
+    assert sgd.segment_smoothness(lambda theta: theta**2, start, end, points) == pytest.approx(2)
+
+
 @given(seeds, st.integers(1, 5))
 @few
 def test_gradient_bound_holds_once_the_step_is_short(seed, m):

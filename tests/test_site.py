@@ -17,7 +17,9 @@ import nbformat
 import publish
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from clt_figures import PAPER, title
+from clt_slides import NAMES
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from pypdf import PdfReader
@@ -64,11 +66,47 @@ def test_links_lead_somewhere(page):
                 assert fragment in there, f"{page}: no anchor for {link}"
 
 
+ADDRESS = re.compile(r"""(?<![^\s,;('"=])(?:\w+:)?//[\w-]+\.\w[^\s"')]*""")
+
+
+def addresses(soup):
+    """Every address of another server on a page but those of links to follow; what scripts put together, the browser tests see."""
+    for tag in soup.find_all(True):
+        words = [value if isinstance(value, str) else " ".join(value) for name, value in tag.attrs.items() if not name.startswith("xmlns")]
+        for text in () if tag.name == "a" else [*words, tag.text] if tag.name in ("script", "style") else words:
+            yield from (f"{found[0]} in <{tag.name}>" for found in ADDRESS.finditer(text))
+
+
+LOAD_NOTHING = "Expected: nothing from elsewhere, for the book works without a network. Put the file into book/_static."
+
+
 @pytest.mark.site
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *(f"teach/slides/{name}" for name in NAMES)])
 def test_nothing_comes_from_elsewhere(page):
-    for tag in parsed(html(page)).find_all(["script", "link", "img", "iframe", "source"]):
-        assert not urlsplit(tag.get("src") or (tag.get("href") if tag.name == "link" else "") or "").netloc, tag
+    assert not (found := list(addresses(parsed(html(page))))), f"Given: {found} on {page}. {LOAD_NOTHING}"
+
+
+def test_our_styles_scripts_and_templates_load_nothing_from_elsewhere():
+    for path in (path for path in (ROOT / "book").rglob("*") if path.suffix in (".css", ".js", ".html", ".svg")):
+        text = re.sub(r'xmlns="[^"]*"', "", path.read_text())
+        found = [match[0] for match in ADDRESS.finditer(text)]
+        assert not found, f"Given: {found} in {path.relative_to(ROOT)}. {LOAD_NOTHING}"
+
+
+@pytest.mark.parametrize("markup", [
+    '<img srcset="small.png 1x, https://example.org/large.png 2x">', '<object data="//example.org/a.svg"></object>',
+    '<video poster="https://example.org/a.png"></video>', '<audio src="https://example.org/a.ogg"></audio>',
+    '<embed src="https://example.org/a.svg">', '<iframe src="//example.org"></iframe>',
+    '<link rel="preload" href="https://example.org/a.js">',
+    '<meta http-equiv="refresh" content="0; url=https://example.org">', '<p style="background: url(https://example.org/a.png)"></p>',
+    "<script>import('https://example.org/a.js')</script>", '<script>fetch("https://example.org")</script>',
+    "<style>@import '//example.org/a.css';</style>", "<style>@font-face { src: url(https://example.org/a.woff2) }</style>",
+    '<svg><image href="https://example.org/a.png"/></svg>',
+])
+def test_what_comes_from_elsewhere_is_seen(markup):
+    links = ('<a href="https://example.org">https://example.org</a><svg xmlns="http://www.w3.org/2000/svg"></svg>'
+             '<img src="data:image/png;base64,a//b.c">')
+    assert len(list(addresses(BeautifulSoup(markup + links, "html.parser")))) == 1
 
 
 def says_something(words):
@@ -223,6 +261,7 @@ def test_whole_book_is_in_one_piece():
         assert parts.scheme in ("http", "https", "mailto") or parts.fragment in ids, f"{link} leads out of the book"
     for node in book.find_all(src=True):
         assert Path(unquote(urlsplit(node["src"]).path)).exists()
+    assert not (found := list(addresses(book))), f"Given: {found} in the printed book. {LOAD_NOTHING}"
     assert [link["href"] for link in book.find(class_="contents").find_all("a")] == [f"#{publish.anchor(page)}" for page in CHAPTERS]
     assert not book.find_all("input") and all(details.has_attr("open") for details in book.find_all("details"))
 

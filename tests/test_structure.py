@@ -329,6 +329,15 @@ def test_probe_energy_and_correlation(generator):
     assert torch.equal(seen.lam_max, extreme_eigenvalues(structure_matrix(model, inputs), generator.on_simplex)[1])
 
 
+def test_correlation_of_more_samples_than_are_taken_at_a_time():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    inputs, targets = torch.randn(150, 3, dtype=torch.float64), torch.randint(2, (150,))
+    F.cross_entropy(model(inputs), targets).backward()
+    whole = sum(p.grad.square().sum() for p in model.parameters()) / gradient_energy(model, inputs, targets).mean()
+    assert gradient_correlation(model, inputs, targets) == pytest.approx(whole.item(), rel=1e-10)
+
+
 @pytest.mark.parametrize("name", ["lenet", "model-b"])
 def test_small_eigenvalues_survive_float32(name):
     """λ_min at a condition number of 1e4: a frozen head, so that no floor holds λ_min up, with singular values 1 to 1e-2."""
@@ -353,6 +362,24 @@ def test_matrix_free_eigenvalues_are_as_exact_as_they_say(name, K):
     assert (error <= 1e-6 * high).all()
     assert ((low - lam[:, 0]).abs() <= error + 1e-9 * high).all()
     assert ((high - lam[:, -1]).abs() <= error + 1e-9 * high).all()
+
+
+class Scaled(nn.Module):
+    """Outputs θ_k √λ_k, so that A_x is the diagonal matrix of the λ_k."""
+
+    def __init__(self, lam):
+        super().__init__()
+        self.theta, self.scale = nn.Parameter(torch.ones_like(lam)), lam.sqrt()
+
+    def forward(self, x):
+        return self.theta * self.scale * torch.ones_like(x[:, :1])
+
+
+def test_matrix_free_eigenvalues_stay_exact_over_many_steps():
+    """Over a hundred steps the vectors stay orthogonal only if each is made so twice."""
+    low, high, error = matrix_free_eigenvalues(Scaled(torch.linspace(0.1, 1, 100, dtype=torch.float64)),
+                                               torch.zeros(1, 1, dtype=torch.float64), tolerance=1e-12)
+    assert abs(low.item() - 0.1) < 1e-10 and abs(high.item() - 1) < 1e-10 and error.item() <= 1e-12
 
 
 def test_matrix_free_eigenvalues_of_a_thousand_outputs():

@@ -1,0 +1,135 @@
+"""What the repository must neither lose nor gain unnoticed: tests that run, cells that are compared, files that somebody uses."""
+
+import ast
+import os
+import re
+from collections import Counter
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from compared_cells import LIST, compared_cells
+from sitemap import CHAPTERS, ROOT
+
+from clt_utils.sweeps import SWEEPS
+
+MAX_BYTES = 1_500_000
+KNOWN_TAG = re.compile(r"nbval-check-output|remove-cell|paper-figures?-[\d-]+")
+TEXT = {".py", ".md", ".ipynb", ".yml", ".json", ".bib", ".css", ".js", ".html"}
+
+
+def kept_files():
+    """Every file of the repository but those that .gitignore names."""
+    ignored = [".git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines())]
+    kept = lambda name: not any(fnmatch(name, pattern) for pattern in ignored)
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = filter(kept, folders)
+        yield from (Path(folder, name) for name in filter(kept, names))
+
+
+# ---- tests that run
+
+@cache
+def python_files():
+    """Every Python file with its syntax tree."""
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+            for path in kept_files() if path.suffix == ".py"]
+
+
+def test_tests_are_where_pytest_looks_for_them():
+    for name, tree in python_files():
+        lost = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+        assert not lost or re.fullmatch(r"tests/test_\w+\.py", name), (
+            f"Given: {lost[0]} in {name}, where pytest does not look. Expected: tests in tests/test_*.py. "
+            "Rename the file, or move the test.")
+
+
+def unused(tree, used):
+    """Functions and classes of a file of tests that pytest does not collect and that nobody names."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    looks = [node for node in classes if any(getattr(child, "name", "").startswith("test") for child in node.body)]
+    for node in [*tree.body, *(child for look in looks for child in look.body)]:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            collected = node.name.startswith("Test" if isinstance(node, ast.ClassDef) else "test")
+            fixture = any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
+            if not (collected or fixture or node.name in used):
+                yield node.name
+
+
+def test_every_test_is_collected():
+    """pytest passes without a word over a test whose function or class has a name that it does not look for."""
+    trees = [(name, tree) for name, tree in python_files() if name.startswith("tests/")]
+    nodes = [node for _, tree in trees for node in ast.walk(tree)]
+    used = {getattr(node, "id", getattr(node, "attr", None)) for node in nodes if isinstance(node, (ast.Name, ast.Attribute))}
+    used |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    for name, tree in trees:
+        lost = list(unused(tree, used))
+        assert not lost, (f"Given: {', '.join(lost)} in {name}, which pytest does not collect and nobody uses. "
+                          "Expected: test_… for a function, Test… for a class. Rename it, or delete it.")
+        for scope in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]:
+            counts = Counter(node.name for node in scope.body if isinstance(node, ast.FunctionDef))
+            twice = [test for test, count in counts.items() if count > 1]
+            assert not twice, f"Given: {twice} more than once in {name}: only the last one runs. Expected: names that differ."
+
+
+def test_every_page_with_code_is_a_notebook_that_runs_as_a_test(pytestconfig):
+    skipped = pytestconfig.getini("norecursedirs")
+    for page in CHAPTERS:
+        text = ROOT / "book" / f"{page}.md"
+        assert page == "intro" or not text.exists() or "{code-cell}" not in text.read_text(encoding="utf-8"), (
+            f"Given: code in {page}.md. Expected: an .ipynb, since nbval runs nothing else; only the first page draws its picture itself.")
+        assert not any(fnmatch(part, pattern) for part in page.split("/")[:-1] for pattern in skipped), (
+            f"Given: {page}, in a folder that pytest does not enter. Expected: a folder with another name than {skipped}.")
+    notebooks = {path.relative_to(ROOT / "book").with_suffix("").as_posix() for path in kept_files() if path.suffix == ".ipynb"}
+    lost = [name for name in notebooks - set(CHAPTERS) if not name.startswith("teach/assignments/")]
+    assert not lost, f"Given: notebooks in no table of contents: {sorted(lost)}. Expected: each in _toc.yml. Enter it there, or delete it."
+
+
+# ---- cells that are compared
+
+def test_no_compared_cell_is_lost():
+    listed, found = LIST.read_text(encoding="utf-8").split(), list(compared_cells())
+    lost, new = [cell for cell in listed if cell not in found], [cell for cell in found if cell not in listed]
+    assert not lost, (f"Given: cells whose output is compared no more: {', '.join(lost)}. Expected: the tag nbval-check-output, and an "
+                      "output. Put them back; if you mean it, run `python tools/compared_cells.py`.")
+    assert not new, (f"Given: compared cells that are not listed: {', '.join(new)}. Expected: all in {LIST.relative_to(ROOT)}. "
+                     "Run `python tools/compared_cells.py`.")
+
+
+def test_no_cell_asks_not_to_be_run_or_compared():
+    for path in kept_files():
+        for cell in nbformat.read(path, 4).cells if path.suffix == ".ipynb" else ():
+            strange = [tag for tag in cell.metadata.get("tags", []) if not KNOWN_TAG.fullmatch(tag)]
+            strange += re.findall(r"(?:NBVAL|PYTEST_VALIDATE)_\w+", cell.source)
+            assert not strange, (f"Given: {strange} on the cell {cell.id} of {path.name}. Expected: only tags like {KNOWN_TAG.pattern}. "
+                                 "Take it out.")
+
+
+# ---- files that somebody uses
+
+def test_no_file_is_large():
+    for path in kept_files():
+        size = path.stat().st_size
+        assert size <= MAX_BYTES, (
+            f"Given: {path.relative_to(ROOT)} of {size:,} bytes. Expected: at most {MAX_BYTES:,}: everybody who clones the book gets it, "
+            "for ever. Compute it instead, or keep it in a folder that .gitignore names.")
+
+
+def test_every_record_belongs_to_a_sweep_or_a_benchmark():
+    benchmarks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    for path in (ROOT / "book" / "results").iterdir():
+        assert path.suffix == ".json" and (path.stem in SWEEPS or path.name in benchmarks), (
+            f"Given: book/results/{path.name}. Expected: the record of a sweep of clt_utils/sweeps.py, or of a benchmark. "
+            "Declare its sweep, or delete it.")
+
+
+def test_every_picture_and_download_is_used():
+    files = list(kept_files())
+    static, words = ROOT / "book" / "_static", [path.read_text(encoding="utf-8") for path in files if path.suffix in TEXT]
+    for path in files:
+        loaded = path.suffix in ({".css", ".js"} if path.parent == static else TEXT)  # the pages load all of our styles and scripts
+        if ROOT / "book" in path.parents and not loaded:
+            assert any(path.name in text for text in words), (
+                f"Given: {path.relative_to(ROOT)}, which no other file names. Expected: files that are used. Delete it.")
