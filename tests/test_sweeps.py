@@ -407,9 +407,9 @@ def test_the_beginning_of_a_recorded_run_can_be_repeated(name, monkeypatch):
     assert verified.agrees, verified
 
 
-def another_activation(*arguments):
+def another_activation(*arguments, build=models.build):
     """A network with one layer swapped: its first ReLU is a GELU."""
-    model = models.build(*arguments)
+    model = build(*arguments)
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, torch.nn.ReLU):
@@ -425,18 +425,18 @@ CHANGES = {"momentum": lambda config: {"momentum": config.momentum * 1.01},
            "layer": lambda config: {}}
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("name", ["lenet-digits", "resnet18-digits", "vit-digits", "gain-digits"])
+@pytest.mark.parametrize(("name", "change"), [
+    *[(name, change) for name in ("lenet-digits", "vit-digits", "gain-digits") for change in CHANGES if (name, change) != ("vit-digits", "layer")],
+    ("resnet18-digits", "momentum")])  # the network that amplifies rounding most, and the change that shows least
 def test_verifying_sees_a_changed_recipe_or_network(name, change, monkeypatch):
     """The record is of another recipe than the one that is repeated: by one percent, or of another network."""
     monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
     config, run = next(iter(SWEEPS[name].load().items()))
     if change == "layer":
-        if name == "vit-digits":
-            pytest.skip("it has no ReLU")
         monkeypatch.setattr("clt_utils.training.models.build", another_activation)
-    changed = replace(run, config=config.replace(**CHANGES[change](config)), columns={
-        key: column for key, column in run.columns.items() if key != "learning_rate"})  # which alone would tell a changed step
+    other = config.replace(**CHANGES[change](config))
+    rates = run["learning_rate"] * other.learning_rate / config.learning_rate  # the column that would tell a changed step by itself
+    changed = replace(run, config=other, columns=run.columns | {"learning_rate": rates})
     assert not sweeps._verify_run(changed, EARLY).agrees
 
 
