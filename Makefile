@@ -1,20 +1,39 @@
-# The four commands of the README. Everything lives in .venv and _build.
+# The commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean browser bench pdf archive linkcheck student instructor slides assignments
+.PHONY: site test lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 BIN := .venv/bin
 HTML := _build/html
 STAMP := .venv/.installed
+UNFINISHED := _build/.unfinished
+SPACE ?= 9
 export CORES ?= 2
 ASSIGNMENTS := _build/assignments/.made
+# The environment is whole if this succeeds; its stamp, which would say so too, outlives the Python that it was made from.
+WHOLE := $(shell $(BIN)/python -c 'import pip' >/dev/null 2>&1 && echo yes)
 FIND_CHROMIUM := { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
+# pip, the kernels and matplotlib keep files in the home folder; a folder of _build stands in for one that cannot be written to.
+ifneq (0,$(shell test -d "$${HOME:-}" && test -w "$$HOME"; echo $$?))
+export HOME := $(CURDIR)/_build/home
+$(info Nothing can be written in your home folder; _build/home stands in for it.)
+$(shell mkdir -p "$(HOME)")
+endif
+
 # The first line keeps the chapters' opening cell for Colab in line with the address of the book in _config.yml.
+# A build that was interrupted, or ended with a warning, leaves pages that the next one would take for finished.
 site: $(STAMP) $(ASSIGNMENTS)
 	@$(BIN)/python book/_ext/colab.py
-	@$(BIN)/jupyter-book build book --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -W -n --keep-going
+	@if [ -e $(UNFINISHED) ]; then \
+		echo "The last build did not finish: all pages are written anew. What chapters printed is kept."; \
+		rm -rf $(HTML) _build/.doctrees; \
+	fi
+	@echo "Building the website: about 5 minutes on two cores the first time, most of them for running the chapters; then what changed."
+	@touch $(UNFINISHED)
+	@$(BIN)/jupyter-book build book --path-output . --config _config.yml --toc "$(CURDIR)/_toc.yml" -W -n --keep-going
+	@rm $(UNFINISHED)
 	@echo "The website is built. Open $(HTML)/index.html, or serve it with"
 	@echo "    $(BIN)/python -m http.server --directory $(HTML) 8000"
 	@echo "and open http://localhost:8000"
@@ -22,6 +41,7 @@ site: $(STAMP) $(ASSIGNMENTS)
 # One thread a process: the tests and the kernels of the notebooks share the cores through pytest -n.
 # A notebook, a class of tests, and the rest of a file stay with one worker: cells run in order, a page is loaded once.
 test: browser site
+	@echo "Testing the package, the chapters and the website: about 25 minutes on two cores. A dot is a test that passed."
 	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 tests book
 
@@ -33,10 +53,11 @@ pdf: browser site
 archive: site
 	@$(BIN)/python book/_ext/publish.py archive
 
-# Asks every external link whether it is still there; without a network it lists them and says so.
-linkcheck: $(STAMP)
+# Asks every external link whether it is still there; without a network it lists them and says so. The site comes first: what
+# Sphinx has read without a complaint here, it would not complain about there.
+linkcheck: site
 	@rm -rf _build/linkcheck
-	@$(BIN)/jupyter-book build book --builder custom --custom-builder linkcheck --path-output . --config _config.yml --toc $(CURDIR)/_toc.yml -q >/dev/null 2>&1 || true
+	@$(BIN)/jupyter-book build book --builder custom --custom-builder linkcheck --path-output . --config _config.yml --toc "$(CURDIR)/_toc.yml" -q >/dev/null 2>&1 || true
 	@$(BIN)/python book/_ext/publish.py links
 
 # The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
@@ -65,14 +86,21 @@ clean:
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/structure.py $(QUICK)
 
-# Done again only when what is asked for has changed.
-$(STAMP): requirements.txt pyproject.toml
+# Done again only when what is asked for has changed, or the environment broke. SPACE is how many GB must be free before the first time.
+$(STAMP): requirements.txt pyproject.toml constraints.txt $(if $(WHOLE),,repair)
 	@command -v "$(PYTHON)" >/dev/null || { echo "Given: no such Python: \`$(PYTHON)\`. Expected: Python 3.10 or later. Install one, or say where it is: make PYTHON=/path/to/python" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and f"Given: Python {sys.version.split()[0]}. Expected: 3.10 or later. Say where another is: make PYTHON=/path/to/python")'
-	@echo "Installing into .venv what requirements.txt asks for; this takes some minutes the first time."
-	@"$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@"$(PYTHON)" tools/install.py --space $(SPACE)
 	@touch $@
+
+.PHONY: repair
+repair:
+
+# The newest versions that fit together, for all Pythons and systems, become the versions that everyone gets; only after `make test`
+# passed with them. Those for a GPU are named with it: torch asks for them on Linux alone, and so does the list.
+upgrade: $(STAMP)
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras pyproject.toml \
+		--no-config --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o constraints.txt
+	@echo "constraints.txt has the newest versions. Run make test, and commit the file if that passes; git checkout constraints.txt goes back."
 
 # The browser tests drive a Chromium that is installed on the machine.
 browser:

@@ -322,7 +322,7 @@ def main():
 
 def save(provenance, rows, run=None):
     provenance["load_after"] = os.getloadavg()[0]
-    RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows, "probing": run}, indent=1) + "\n")
+    RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows, "probing": run}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CI
 """The data sets that are downloaded, by the name of their class in ``torchvision.datasets``."""
 
 NAMES = ("digits", *TORCHVISION)
+
+ELSEWHERE = "Name another folder in the environment variable CLT_CACHE."
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
     Raises:
         ValueError: On an unknown name or split, or a size or limit that makes no sense.
         ConnectionError: If the files are neither at ``root`` nor to be downloaded or read.
+        PermissionError: If they must be downloaded and ``root`` cannot be written to.
     """
     require_name("data set", name, NAMES)
     require_name("split", split, ("train", "test"))
@@ -77,8 +81,35 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
 
 
 def cache_folder() -> Path:
-    """Where downloads and cached runs go: the environment variable CLT_CACHE, or ``~/.cache/clt_utils``."""
-    return Path(os.environ.get("CLT_CACHE", "~/.cache/clt_utils")).expanduser()
+    """Where downloads and cached runs go: the environment variable CLT_CACHE, or ``~/.cache/clt_utils`` if it is unset or empty.
+
+    Raises:
+        RuntimeError: If there is no home folder to put it in.
+        NotADirectoryError: If something else than a folder has that name.
+    """
+    named = os.environ.get("CLT_CACHE", "").strip() or "~/.cache/clt_utils"
+    try:
+        folder = Path(named).expanduser()
+    except RuntimeError as error:
+        raise RuntimeError(f"Given: the cache folder {named}, but no such home folder. Expected: one. {ELSEWHERE}") from error
+    require(os.path.isdir(folder) or not os.path.lexists(folder), f"the cache folder {folder}, which is no folder",
+            "a folder, or a name not yet taken", ELSEWHERE, NotADirectoryError)
+    return folder
+
+
+def writable(folder: Path) -> Path:
+    """The folder itself, made if it is missing.
+
+    Raises:
+        PermissionError: If nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # the permissions alone do not tell: the whole disk may be read-only
+            return folder
+    except OSError as error:
+        raise PermissionError(f"Given: the folder {folder}, where nothing can be written ({error.strerror}). Expected: a folder of "
+                              f"yours. {ELSEWHERE}") from error
 
 
 def _balanced(targets, num_classes, limit, seed):
@@ -109,19 +140,26 @@ def _torchvision(name, split, root):
     from torchvision import datasets  # imported here, as above
 
     root = Path(root) if root else cache_folder() / "data"
-    timeout = socket.getdefaulttimeout()
+
+    def read(download):
+        return getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=download)
+
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        socket.setdefaulttimeout(30)  # torchvision sets none, so a network that swallows packets would hang for ever
-        with FileLock(root / f"{name}.lock"):  # two runs of a sweep may want to download at once
-            data = getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=True)
-    except Exception as error:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
-        raise ConnectionError(
-            f"Given: the data set {name!r}, which could not be downloaded to or read from {root} ({error}). Expected: a network "
-            f'connection, or its files in that folder. Use load("digits"), which needs neither, or copy the files there; '
-            f"if the folder holds half a download, delete it.") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+        data = read(download=False)  # so a folder that others fill needs to be read only
+    except Exception:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
+        writable(root)
+        timeout = socket.getdefaulttimeout()
+        try:
+            socket.setdefaulttimeout(30)  # torchvision sets none, so a network that swallows packets would hang for ever
+            with FileLock(root / f"{name}.lock"):  # two runs of a sweep may want to download at once
+                data = read(download=True)
+        except Exception as error:
+            raise ConnectionError(
+                f"Given: the data set {name!r}, which could not be downloaded to or read from {root} ({error}). Expected: a network "
+                f'connection, or its files in that folder. Use load("digits"), which needs neither, or copy the files there; '
+                f"if the folder holds half a download, delete it.") from error
+        finally:
+            socket.setdefaulttimeout(timeout)
     images, targets = torch.as_tensor(data.data), torch.as_tensor(data.targets).long()
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     return images, targets, len(data.classes)

@@ -10,7 +10,7 @@ from publish import pages
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 
-CHAPTERS = list(pages(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+CHAPTERS = list(pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
 CODE = [f"code/{path.relative_to(ROOT).with_suffix('')}" for path in sorted((ROOT / "clt_utils").rglob("*.py"))]
 PAGES = [*CHAPTERS, "search", *CODE]
 
@@ -25,4 +25,4 @@ def html(page):
 @cache
 def parsed(path):
     """A file of the site, parsed once for all tests that a worker runs: the longest chapters take seconds."""
-    return BeautifulSoup(path.read_text(), "html.parser")
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")

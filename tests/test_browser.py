@@ -131,7 +131,7 @@ class TestPhone(Look):
 
 
 def test_gradient_energy_has_an_explorer():
-    assert "<clt-explorer" in html("trainability/gradient-energy").read_text()
+    assert "<clt-explorer" in html("trainability/gradient-energy").read_text(encoding="utf-8")
 
 
 REACHABLE = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')].filter(node =>

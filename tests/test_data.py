@@ -1,6 +1,7 @@
 """Data sets: against scikit-learn, PIL and files in the formats that the download sites use."""
 
 import hashlib
+import os
 import pickle
 
 import numpy as np
@@ -153,3 +154,44 @@ def test_bad_requests(arguments, message):
 def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("CLT_CACHE", str(tmp_path))
     assert data.cache_folder() == tmp_path
+
+
+def test_an_empty_name_of_the_cache_folder_is_no_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for nothing in ("", " "):
+        monkeypatch.setenv("CLT_CACHE", nothing)
+        assert data.cache_folder() == tmp_path / ".cache" / "clt_utils"
+
+
+def test_a_cache_folder_that_is_a_file_or_in_a_home_that_is_none(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("taken", encoding="utf-8")
+    monkeypatch.setenv("CLT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(NotADirectoryError, match="Given: the cache folder .* is no folder.*CLT_CACHE"):
+        data.cache_folder()
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it is where nobody knows a home
+    monkeypatch.setenv("CLT_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(RuntimeError, match="Given: the cache folder ~nobody.*no such home folder.*CLT_CACHE"):
+        data.cache_folder()
+
+
+def test_a_cache_folder_where_nothing_can_be_written_says_so(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("taken", encoding="utf-8")
+    monkeypatch.setenv("CLT_CACHE", str(tmp_path / "file" / "below"))  # not even root can make this folder
+    with pytest.raises(PermissionError, match="Given: the folder .*nothing can be written.*CLT_CACHE"):
+        data.load("mnist")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions bind neither root nor Windows")
+def test_a_read_only_folder_that_lacks_files_says_so(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match="Given: the folder .*nothing can be written.*CLT_CACHE"):
+        data.load("mnist", root=tmp_path)
+
+
+def test_a_complete_folder_is_read_and_not_written_to(tmp_path, monkeypatch):
+    write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(data, "writable", lambda folder: pytest.fail("it must not be written to"))
+    data.load("cifar10", root=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before

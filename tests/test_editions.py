@@ -75,7 +75,7 @@ def test_folder_and_zip_hold_what_one_needs(edition, folders):
               "book/results/lenet-digits.json"}
     assert {f"{edition}/{name}" for name in wanted} <= names
     assert not [name for name in names if "__pycache__" in name]
-    readme = (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         assert (folder / link).is_file(), link
     assert ("with solutions" in readme or "and solutions" in readme) == (edition == "instructor")
@@ -109,7 +109,7 @@ def test_command_writes_an_edition(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     script = tmp_path / "book" / "_ext" / "editions.py"
     script.parent.mkdir()
-    script.write_text((ROOT / "book" / "_ext" / "editions.py").read_text())
+    script.write_text((ROOT / "book" / "_ext" / "editions.py").read_text(encoding="utf-8"), encoding="utf-8")
     done = subprocess.run([sys.executable, script, "student"], text=True, capture_output=True, check=True)
     assert done.stdout == "The student edition is written to _build/student/ and _build/student.zip.\n"
     assert (tmp_path / "_build" / "student.zip").is_file() and not (tmp_path / "_build" / "instructor").exists()

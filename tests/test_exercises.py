@@ -19,7 +19,7 @@ from clt_utils.exercises import check_answer, load_answers, main, record, verdic
 def answer(tmp_path, value, **by_hand):
     """The record of one right answer, with what an author adds by hand."""
     path = tmp_path / "answers.json"
-    path.write_text(json.dumps({"ex-a": {"hint": "", "digits": 3} | by_hand}))
+    path.write_text(json.dumps({"ex-a": {"hint": "", "digits": 3} | by_hand}), encoding="utf-8")
     record(path, "ex-a", value)
     return load_answers(path)["ex-a"]
 
@@ -111,11 +111,11 @@ def test_unknown_exercise_names_the_closest():
 def test_the_file_holds_no_answer_and_keeps_what_is_written_by_hand(tmp_path):
     path = tmp_path / "answers.json"
     record(path, "ex-a", 0.345)
-    first = path.read_text()
+    first = path.read_text(encoding="utf-8")
     assert "0.345" not in first and "3.45" not in first
     answers = load_answers(path)
     answers["ex-a"]["hint"] = "By hand."
-    path.write_text(json.dumps(answers))
+    path.write_text(json.dumps(answers), encoding="utf-8")
     record(path, "ex-a", 0.34500001)
     assert load_answers(path) == answers                       # the same answer: nothing changes
     record(path, "ex-a", 0.5)

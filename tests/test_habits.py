@@ -1,9 +1,12 @@
 """Habits that a change must keep: style, types, documented public functions, clean notebooks, one list of dependencies."""
 
+import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 import strip_notebooks
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import clt_utils
 
@@ -75,28 +80,149 @@ def test_stripping_removes_what_nobody_compares():
     assert "widgets" not in nbf.reads(strip_notebooks.stripped(nbf.writes(notebook))).metadata
 
 
-def test_requirements_install_what_the_package_needs():
-    def name_and_range(line):
-        return re.match(r"([\w.-]+)(.*)", re.sub(r"\[.*?\]|\s|;.*|#.*", "", line)).groups()
+# Listed in pyproject.toml though nothing imports them: what each is used by, and the words there that use it.
+USED_WITHOUT_IMPORT = {
+    "jupyter-book": ("Makefile", "jupyter-book build"),
+    "jupyterlab": ("Makefile", "jupyter lab"),
+    "uv": ("Makefile", "uv pip compile"),
+    "pytest-xdist": ("Makefile", "-n $(CORES)"),
+    "nbval": ("Makefile", "--nbval-lax"),
+    "myst-parser": ("_config.yml", "myst_enable_extensions"),
+    "sphinx-book-theme": ("_config.yml", "sphinx_book_theme"),
+    "sphinx-proof": ("_config.yml", "sphinx_proof"),
+    "sphinx-design": ("_config.yml", "sphinx_design"),
+    "sphinxcontrib-bibtex": ("_config.yml", "sphinxcontrib.bibtex"),
+    "sphinx-mathjax-offline": ("book/_ext/clt_book.py", "sphinx-mathjax-offline"),
+    "ipykernel": ("book/intro.md", "make lab"),  # the kernel that every chapter names
+    "pre-commit": ("CONTRIBUTING.md", ".venv/bin/pre-commit install"),
+    "ruff": ("tests/test_habits.py", '["ruff", "check"]'),
+    "mypy": ("tests/test_habits.py", '["mypy"]'),
+    "deptry": ("tests/test_habits.py", '"deptry"'),
+    "zizmor": ("tests/test_habits.py", '"zizmor"'),
+    "check-jsonschema": ("tests/test_habits.py", '"check_jsonschema"'),
+}
 
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    installed = dict(name_and_range(line) for line in lines if re.match(r"\w", line))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for name, bounds in map(name_and_range, project["dependencies"]):
-        assert installed.get(name) == bounds, f"{name}{bounds} in pyproject.toml, {installed.get(name)} in requirements.txt"
+
+def test_what_is_imported_is_listed_and_what_is_listed_is_used():
+    """deptry compares imports with pyproject.toml, in both directions; what is used by name is looked up where it is named."""
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lists = [configuration["project"]["dependencies"], *configuration["project"]["optional-dependencies"].values()]
+    listed = {Requirement(line).name for lines in lists for line in lines}
+    for name, (path, words) in USED_WITHOUT_IMPORT.items():
+        used = words in (ROOT / path).read_text(encoding="utf-8")
+        assert used, f"Given: {path} without {words!r}. Expected: a use of {name}. Take it from pyproject.toml and from this list."
+        assert name in listed, f"Given: {path} uses {name}, which pyproject.toml does not list. List it, or take out the use."
+
+    roots = ["clt_utils", "book", "tests", "benchmarks", *configuration["tool"]["pytest"]["ini_options"]["pythonpath"]]
+    elsewhere = configuration["tool"]["deptry"]["per_rule_ignores"]["DEP001"]
+    ignored = f"DEP001={'|'.join(elsewhere)},DEP002={'|'.join(USED_WITHOUT_IMPORT)}"
+    result = subprocess.run([sys.executable, "-m", "deptry", "--no-ansi", "--per-rule-ignores", ignored, *roots],
+                            cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert result.returncode == 0, (
+        "Given: imports and dependencies that differ, below. Expected: pyproject.toml lists what is imported and nothing else. List what "
+        "is missing (DEP001, DEP003) with a word on what it is for; take out what nothing uses (DEP002), or say what does in "
+        f"USED_WITHOUT_IMPORT.\n{result.stdout}{result.stderr}")
+
+    extras = ",".join(configuration["project"]["optional-dependencies"])
+    result = subprocess.run([sys.executable, "-m", "deptry", "--no-ansi", "--optional-dependencies-dev-groups", extras, "clt_utils"],
+                            cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert result.returncode == 0, (
+        "Given: the package imports what only an extra installs, below. Expected: `dependencies` in pyproject.toml lists all that it "
+        f"imports, because Binder and Colab install no extras.\n{result.stdout}{result.stderr}")
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_exact_versions_fit_the_ranges(python):
+    """constraints.txt has one version of all that pyproject.toml lists, for each Python and system, and nothing else."""
+    texts = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    strange = [text for text in texts if not re.fullmatch(r"[\w.-]+==[\w.]+( ; .+)?", text)]
+    assert not strange, (f"Given: {strange} in constraints.txt. Expected: `name==version`, and a marker where it is not for all. "
+                         "Run `make upgrade`.")
+    lines = list(map(Requirement, texts))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [Requirement(line) for line in sum(project["optional-dependencies"].values(), project["dependencies"])]
+    for system, kind in {"linux": "posix", "darwin": "posix", "win32": "nt"}.items():
+        there = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system, "os_name": kind}
+        exact = {}
+        for line in lines:
+            if line.marker is None or line.marker.evaluate(there):
+                assert exact.setdefault(canonicalize_name(line.name), line) is line, f"constraints.txt has {line.name} twice on {system}"
+        for wanted in listed:
+            if wanted.marker is None or wanted.marker.evaluate(there):
+                given = exact.get(canonicalize_name(wanted.name))
+                assert given and wanted.specifier.contains(str(given.specifier)[2:]), (
+                    f"Given: {given} in constraints.txt on {system}. Expected: {wanted}. Run `make upgrade`.")
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("command", [
+    [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress", "--persona", "auditor", ".github"],
+    [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, WORKFLOWS)],
+    [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"],
+], ids=["zizmor", "workflows", "dependabot"])
+def test_the_forge_is_told_what_it_understands_and_no_more_than_it_needs(command):
+    """No network is asked: zizmor looks for too many rights and actions that are not pinned, the schemas come with their package."""
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_run_what_is_there(path):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items():
+        assert job["timeout-minutes"] <= 90, f"{path.name}: job {name} may run for hours"
+        for step in job["steps"]:
+            run = step.get("run", "")
+            for target in re.findall(r"make (\w+)", run):
+                assert re.search(rf"^{target}\b.*:", makefile, re.MULTILINE), f"{path.name}: `make {target}`, which Makefile does not know"
+            for file in re.findall(r"\b(?:tests|tools)/\w+\.py|\w+\.txt", run):
+                assert (ROOT / file).exists(), f"{path.name}: {file}, which is not there"
+    pins = re.findall(r"uses: (\S+)(.*)", path.read_text(encoding="utf-8"))
+    assert all(re.fullmatch(r".+@[0-9a-f]{40}", action) and re.fullmatch(r" # v\d+\.\d+\.\d+", word) for action, word in pins), pins
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="runs a step of a workflow for Linux")
+@pytest.mark.parametrize(("url", "here"), [('""', "no"), ('"https://forge.example/a/book"', "yes"), ("https://forge.example/a/book", "yes"),
+                                           ('"https://forge.example/a/book2"', "no"), ('"https://forge.example/fork/book"', "no")])
+def test_the_site_is_published_from_its_address_alone(tmp_path, url, here):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pages.yml").read_text(encoding="utf-8"))
+    step = workflow["jobs"]["address"]["steps"][-1]
+    config = re.sub(r"(?m)^  url: .*", f"  url: {url}", (ROOT / "_config.yml").read_text(encoding="utf-8"))
+    (tmp_path / "_config.yml").write_text(config, encoding="utf-8")
+    output = tmp_path / "output"
+    environment = os.environ | {"HERE": "https://forge.example/a/book", "GITHUB_OUTPUT": str(output)}
+    subprocess.run(["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, check=True)
+    assert output.read_text(encoding="utf-8") == f"here={here}\n", "pages.yml builds the site where it must not, or not where it should"
+    assert workflow["jobs"]["build"]["needs"] == "address" and "outputs.here == 'yes'" in workflow["jobs"]["build"]["if"]
+
+
+def test_texts_are_read_and_written_as_utf_8():
+    """Without the word `encoding` Windows takes another one, and a Greek letter becomes two strange ones."""
+    bare = []
+    for path in sorted(path for folder in ("clt_utils", "book", "tests", "tools", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call):
+                name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+                binary = any(isinstance(part, ast.Constant) and "b" in str(part.value) for part in call.args[1:2])
+                text = name in ("read_text", "write_text") or (isinstance(call.func, ast.Name) and name == "open" and not binary)
+                if text and not any(keyword.arg == "encoding" for keyword in call.keywords):
+                    bare.append(f"{path.relative_to(ROOT)}, line {call.lineno}: {name}")
+    assert not bare, "\n".join(["Given: texts without an encoding. Expected: encoding=\"utf-8\" in each of these calls.", *bare])
 
 
 def test_version_is_the_same_everywhere():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    changes = re.search(r"^## (\d\S*),", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = re.search(r"^## (\d\S*),", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
     assert project["version"] == str(citation["version"]) == changes
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
 
 
 def test_contributing_example_runs(tmp_path):
     """The page on how to add a statement is run as it stands: its example must hold, and its counterexample must break it."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Add a statement")[1].split("\n## ")[0]
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Add a statement")[1].split("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     from clt_utils.ledger import breaks, check, core, instances, statements
 
@@ -111,5 +237,5 @@ def test_contributing_example_runs(tmp_path):
 
 
 def test_licences_are_there():
-    assert "BSD 3-Clause License" in (ROOT / "LICENSE").read_text()
-    assert "Attribution 4.0 International" in (ROOT / "LICENSE-TEXT").read_text()
+    assert "BSD 3-Clause License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Attribution 4.0 International" in (ROOT / "LICENSE-TEXT").read_text(encoding="utf-8")

@@ -43,7 +43,7 @@ def test_reduced_map_says_the_same_with_fewer_arrows(graph):
 
 def test_a_new_reference_is_a_new_arrow_and_one_in_a_solution_is_none(graph, tmp_path):
     (tmp_path / "book").mkdir()
-    (tmp_path / "_toc.yml").write_text((ROOT / "_toc.yml").read_text())
+    (tmp_path / "_toc.yml").write_text((ROOT / "_toc.yml").read_text(encoding="utf-8"), encoding="utf-8")
     for path in chapters():
         notebook = nbformat.read(path, 4)
         if path.stem == "gradient-energy":

@@ -22,7 +22,7 @@ TEXT = {".py", ".md", ".ipynb", ".yml", ".json", ".bib", ".css", ".js", ".html"}
 
 def kept_files():
     """Every file of the repository but those that .gitignore names."""
-    ignored = [".git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines())]
+    ignored = [".git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines())]
     kept = lambda name: not any(fnmatch(name, pattern) for pattern in ignored)
     for folder, folders, names in os.walk(ROOT):
         folders[:] = filter(kept, folders)

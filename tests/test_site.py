@@ -88,7 +88,7 @@ def test_nothing_comes_from_elsewhere(page):
 
 def test_our_styles_scripts_and_templates_load_nothing_from_elsewhere():
     for path in (path for path in (ROOT / "book").rglob("*") if path.suffix in (".css", ".js", ".html", ".svg")):
-        text = re.sub(r'xmlns="[^"]*"', "", path.read_text())
+        text = re.sub(r'xmlns="[^"]*"', "", path.read_text(encoding="utf-8"))
         found = [match[0] for match in ADDRESS.finditer(text)]
         assert not found, f"Given: {found} in {path.relative_to(ROOT)}. {LOAD_NOTHING}"
 
@@ -284,7 +284,7 @@ def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
 ])
 def test_only_an_address_that_is_gone_fails(entry, status, tmp_path, capsys):
     report = tmp_path / "output.json"
-    report.write_text(json.dumps({"uri": "https://example.org", "filename": "a.md"} | entry) + "\n")
+    report.write_text(json.dumps({"uri": "https://example.org", "filename": "a.md"} | entry) + "\n", encoding="utf-8")
     assert publish.links(report) == status
     assert "https://example.org" in capsys.readouterr().out
 
@@ -301,8 +301,8 @@ def chapters(tmp_path):
             shutil.copy(path, target)
 
     def set_url(url):
-        config = re.sub(r"(?m)^  url: .*", f'  url: "{url}"', (ROOT / "_config.yml").read_text())
-        (tmp_path / "_config.yml").write_text(config)
+        config = re.sub(r"(?m)^  url: .*", f'  url: "{url}"', (ROOT / "_config.yml").read_text(encoding="utf-8"))
+        (tmp_path / "_config.yml").write_text(config, encoding="utf-8")
         return colab.main(tmp_path)
 
     set_url.root = tmp_path
@@ -329,16 +329,16 @@ def test_colab_cell_comes_and_goes_with_the_address(chapters):
 
 
 def test_chapters_are_in_line_with_the_setting(chapters):
-    assert chapters(yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]) == []
+    assert chapters(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]) == []
 
 
 def test_binder_installs_what_the_chapters_import():
-    installed = (ROOT / ".binder" / "requirements.txt").read_text()
+    installed = (ROOT / ".binder" / "requirements.txt").read_text(encoding="utf-8")
     assert "\n-e .\n" in installed
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [line for line in installed.splitlines() if re.match(r"\w", line)] + project["dependencies"]
     known = {Requirement(line).name.lower().replace("_", "-") for line in lines} | {"clt-utils"}
-    runtime = (ROOT / ".binder" / "runtime.txt").read_text().strip().removeprefix("python-")
+    runtime = (ROOT / ".binder" / "runtime.txt").read_text(encoding="utf-8").strip().removeprefix("python-")
     assert Requirement(f"python{project['requires-python']}").specifier.contains(runtime)
     origin = packages_distributions()
     for page in CHAPTERS:
@@ -373,11 +373,12 @@ def small_book(tmp_path):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
-    (tmp_path / "clt_utils" / "__init__.py").write_text("ANSWER = 42\n")
-    (tmp_path / "clt_utils" / "ledger" / "__init__.py").write_text(LEDGER)
+    (tmp_path / "clt_utils" / "__init__.py").write_text("ANSWER = 42\n", encoding="utf-8")
+    (tmp_path / "clt_utils" / "ledger" / "__init__.py").write_text(LEDGER, encoding="utf-8")
     (tmp_path / "book" / "intro.md").write_text("# A small book\n\nOf {cite}`qi2026conjugate`.\n\n```{bibliography}\n```\n\n"
-                                                "```{statement-index}\n```\n")
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"format": "jb-book", "root": "intro", "chapters": [{"file": "chapter"}]}))
+                                                "```{statement-index}\n```\n", encoding="utf-8")
+    toc = {"format": "jb-book", "root": "intro", "chapters": [{"file": "chapter"}]}
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
 
     def build(prose=THEOREM, code="import clt_utils\nprint('The answer is', clt_utils.ANSWER)"):
         cells = [nbformat.v4.new_markdown_cell(f"# A chapter\n\n{prose}", id="prose"), nbformat.v4.new_code_cell(code, id="code")]
@@ -387,7 +388,7 @@ def small_book(tmp_path):
         return subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    build.page = lambda: (tmp_path / "_build" / "html" / "chapter.html").read_text()
+    build.page = lambda: (tmp_path / "_build" / "html" / "chapter.html").read_text(encoding="utf-8")
     build.root = tmp_path
     return build
 
@@ -397,7 +398,7 @@ def test_build_notices_a_change_of_the_package(small_book):
     assert first.returncode == 0, first.stdout
     assert "chapter.ipynb ran in" in first.stdout and "Executing notebook" not in first.stdout, "run once, before pages are read"
     assert "The answer is 42" in small_book.page() and "Theorem 1" in small_book.page()
-    (small_book.root / "clt_utils" / "__init__.py").write_text("ANSWER = 43\n")
+    (small_book.root / "clt_utils" / "__init__.py").write_text("ANSWER = 43\n", encoding="utf-8")
     second = small_book()
     assert second.returncode == 0, second.stdout
     assert "The answer is 43" in small_book.page()
@@ -420,18 +421,19 @@ def test_buttons_appear_with_the_address_of_the_book(small_book):
                  "https://colab.research.google.com/github/example/book/blob/main/book/chapter.ipynb",
                  "example/book/issues/new", "example/book/edit/main/book/chapter.ipynb")
     config = small_book.root / "_config.yml"
-    assert 'url: ""' in config.read_text()
-    config.write_text(config.read_text().replace('url: ""', "url: https://github.com/example/book"))
+    assert 'url: ""' in config.read_text(encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8").replace('url: ""', "url: https://github.com/example/book"), encoding="utf-8")
     done = small_book()
     assert done.returncode == 0, done.stdout
     assert all(place in small_book.page() for place in elsewhere)
-    assert "colab.research" not in (small_book.root / "_build" / "html" / "intro.html").read_text(), "Colab opens no Markdown"
+    intro = (small_book.root / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
+    assert "colab.research" not in intro, "Colab opens no Markdown"
 
 
 @pytest.mark.site
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_no_button_leads_nowhere_without_an_address(page):
-    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     header = str(parsed(html(page)).find(class_="header-article"))
     assert bool(address) or not any(place in header for place in ("mybinder", "colab", "issues/new", "/edit/"))
 
@@ -441,7 +443,7 @@ def test_fingerprint_sees_package_and_results(tmp_path):
     seen = {fingerprint(tmp_path)}
     for path, text in [(code, "a = 1"), (code, "a = 2"), (results, "{}"), (results, "[]")]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         seen.add(fingerprint(tmp_path))
-    (tmp_path / "book" / "chapter.md").write_text("prose does not count")
+    (tmp_path / "book" / "chapter.md").write_text("prose does not count", encoding="utf-8")
     assert len(seen) == 5 and fingerprint(tmp_path) in seen

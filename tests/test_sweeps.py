@@ -97,8 +97,8 @@ def test_what_is_wrong_in_the_cache_is_computed_again(damage, tmp_path):
     sweep = Sweep("grid", TINY, seed=range(2))
     sweep.run(workers=1, progress=False)
     good = {file: file.read_bytes() for file in cached_files(tmp_path)}
-    file = next(file for file in good if json.loads(file.read_text())["config"]["seed"] == 1)
-    saved = json.loads(file.read_text())
+    file = next(file for file in good if json.loads(file.read_text(encoding="utf-8"))["config"]["seed"] == 1)
+    saved = json.loads(file.read_text(encoding="utf-8"))
     saved["config"] |= {"unknown field": {"bath_size": 3}, "another seed": {"seed": 0}}.get(damage, {})
     if damage == "a column missing":
         del saved["columns"]["risk"]
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_the_cache_is_computed_again(damage, tmp_path):
     file.write_bytes({"cut short": text[:200], "empty": b"", "binary": b"\xff\xfe\x00"}.get(damage, text))
     report = sweep.run(workers=1, progress=False)
     assert (len(report.computed), len(report.cached), len(report.failed)) == (1, 1, 0)
-    assert json.loads(file.read_text())["columns"] == json.loads(good[file])["columns"], "the same run, computed again"
+    assert json.loads(file.read_text(encoding="utf-8"))["columns"] == json.loads(good[file])["columns"], "the same run, computed again"
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ if __name__ == "__main__":
 
 def start(tmp_path, **values):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(**values))
+    script.write_text(SCRIPT.format(**values), encoding="utf-8")
     return subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True,
                             env=os.environ | {"OMP_NUM_THREADS": "1"})
 
@@ -201,6 +201,7 @@ def wait_until(condition, process, seconds=120):
         time.sleep(0.002)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of processes to kill")
 def test_a_kill_loses_at_most_the_running_points_and_two_processes_share_the_rest(tmp_path):
     process = start(tmp_path, epochs=20, seeds=8, workers=2)
     wait_until(lambda: len(cached_files(tmp_path)) >= 2, process)
@@ -209,7 +210,7 @@ def test_a_kill_loses_at_most_the_running_points_and_two_processes_share_the_res
     finished = len(cached_files(tmp_path))
     assert 2 <= finished < 8, "it was killed in the middle"
     for file in cached_files(tmp_path):
-        Trace.from_dict(json.loads(file.read_text()))  # whole, or it would not be there
+        Trace.from_dict(json.loads(file.read_text(encoding="utf-8")))  # whole, or it would not be there
     pair = [start(tmp_path, epochs=20, seeds=8, workers=1) for _ in range(2)]
     reports = [process.communicate(timeout=120)[0] for process in pair]
     computed = [int(report.split(" computed, ")[0]) for report in reports]
@@ -300,9 +301,9 @@ def test_the_command_line_lists_runs_and_verifies(capsys, monkeypatch):
     assert sweeps.main(["run", "all", "--workers", "1"]) == 1, "one of all fails"
     assert "3 from the cache" in capsys.readouterr().out
     file = sweeps.SWEEPS["tiny"].file
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text(encoding="utf-8"))
     record["runs"][1]["columns"]["risk"] = [value * 1.001 for value in record["runs"][1]["columns"]["risk"]]
-    file.write_text(json.dumps(record))
+    file.write_text(json.dumps(record), encoding="utf-8")
     assert sweeps.main(["verify", "tiny"]) == 2
     assert "which is not as it was recorded" in capsys.readouterr().err
     write_record(file, record)
@@ -345,7 +346,7 @@ def test_records_are_whole_and_small_and_their_columns_belong_together(name, mon
     monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
     sweep = SWEEPS[name]
     assert sweep.file.stat().st_size < 1.5e6
-    json.loads(sweep.file.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    json.loads(sweep.file.read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     runs = sweep.load()
     assert list(runs) == sweep.configs()
     for run in runs.values():
@@ -391,11 +392,11 @@ def test_a_seal_sees_every_change(tmp_path):
     content = read_record(file)
     assert content["runs"][0]["note"] == ["a", None] and content["seal"] == seal(content)
     for old, new in (("1.5", "1.6"), ('"cpu"', '"H100"'), ("2]", "2.0]"), ("null", "0"), (content["seal"], "0" * 16)):
-        file.write_text(json.dumps(content).replace(old, new))
+        file.write_text(json.dumps(content).replace(old, new), encoding="utf-8")
         with pytest.raises(ValueError, match="not as it was recorded"):
             read_record(file)
     for broken in ("", "{", "[]", "\x00"):
-        file.write_text(broken)
+        file.write_text(broken, encoding="utf-8")
         with pytest.raises(ValueError, match=r"Given: the record .*record\.json"):
             read_record(file)
 
@@ -446,7 +447,7 @@ def test_verifying_sees_another_start_and_on_request_another_end():
     sweep.run(workers=1, progress=False)
     file = sweep.record()
     assert all(verified.agrees and verified.difference < 1e-5 for verified in [*sweep.verify(), *sweep.verify(whole=True)])
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_text(encoding="utf-8"))
     risks = record["runs"][0]["columns"]["risk"]
     for changed, early, whole in (([*risks[:-10], *(2 * r for r in risks[-10:])], True, False), ([2 * risks[0], *risks[1:]], False, False)):
         record["runs"][0]["columns"]["risk"] = changed

@@ -112,7 +112,7 @@ def test_students_see_neither_solutions_nor_hidden_tests(name, built):
 @pytest.mark.parametrize("name", build.NAMES)
 def test_points_are_stated_and_recorded(name):
     asked = build.questions(name)
-    recorded = json.loads(build.RECORD.read_text())["graded"][name]
+    recorded = json.loads(build.RECORD.read_text(encoding="utf-8"))["graded"][name]
     assert sum(question["points"] for question in asked.values()) == recorded["points"] == 20
     assert all(question["title"] and 0 < question["shown"] < question["points"] for question in asked.values())
 
@@ -264,8 +264,8 @@ def test_links_of_the_slides_lead_somewhere(name):
 # ---- the course
 
 def test_course_has_ten_weeks_and_reads_the_whole_book():
-    weeks = yaml.safe_load((TEACH / "course-plan.yml").read_text())
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    weeks = yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter["file"] for part in toc["parts"] if part.get("numbered") for chapter in part["chapters"]]
     assert len(weeks) == 10
     assert sorted(page for week in weeks for page in week["read"]) == sorted(chapters)

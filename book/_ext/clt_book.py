@@ -68,7 +68,7 @@ def extension_fingerprint():
 
 def executed_chapters(build):
     """The cache of the chapters as run with the present state of the package; ``build`` is the folder that holds all builds."""
-    return build / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET', 'mini')}"
+    return build / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET') or 'mini'}"
 
 
 def configure(app, config):
@@ -98,9 +98,7 @@ def run_chapters(app, env, docnames):
     missing = {}
     for path in filter(lambda path: path.suffix == ".ipynb", (Path(env.doc2path(name)) for name in docnames)):
         notebook = nbformat.read(path, as_version=4)
-        try:
-            cache.match_cache_notebook(notebook)
-        except KeyError:
+        if not is_cached(cache, notebook):
             missing[path] = notebook
     failed = []
     with ThreadPoolExecutor(int(os.environ.get("CORES", 2))) as pool:  # each thread waits for a kernel
@@ -115,6 +113,20 @@ def run_chapters(app, env, docnames):
             logger.info("%s ran in %.0f seconds", path.relative_to(app.srcdir), run.time)
     if failed:
         raise SphinxError(f"Chapters failed, see above: {', '.join(failed)}")
+
+
+def is_cached(cache, notebook):
+    """Whether the cache has what a chapter printed; half an entry, which an interrupted build leaves, is taken out."""
+    try:
+        record = cache.match_cache_notebook(notebook)
+    except KeyError:
+        return False
+    try:
+        cache.get_cache_bundle(record.pk)
+    except (KeyError, ValueError):  # no file, or half of one
+        shutil.rmtree(Path(cache.path, "executed", record.hashkey), ignore_errors=True)
+        return False
+    return True
 
 
 def forget_old_caches(app, error):
@@ -231,7 +243,7 @@ def machine():
     """What the build runs on, in words: processor, cores, memory, graphics card, system, versions."""
     import torch  # here, because it takes seconds
 
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory" if hasattr(os, "sysconf") else ""

@@ -34,8 +34,9 @@ def check_statements(app):
     cache = Path(app.outdir).parent / ".ledger" / f"{fingerprint()}-{this}.json"
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps({"date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "machine": machine(), "entries": survey()}))
-    app.ledger_survey = json.loads(cache.read_text())
+        today = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+        cache.write_text(json.dumps({"date": today, "machine": machine(), "entries": survey()}), encoding="utf-8")
+    app.ledger_survey = json.loads(cache.read_text(encoding="utf-8"))
     app.ledger = app.ledger_survey["entries"]
     for entry in app.ledger:
         if entry["check"] and not entry["check"]["holds"]:
@@ -132,7 +133,7 @@ def source_pages(app):
     """One page for each module of the package, every line with an anchor, so that links to code work from anywhere."""
     for path in sorted((ROOT / "clt_utils").rglob("*.py")):
         name = str(path.relative_to(ROOT))
-        code = app.builder.highlighter.highlight_block(path.read_text(), "python", lineanchors="line")
+        code = app.builder.highlighter.highlight_block(path.read_text(encoding="utf-8"), "python", lineanchors="line")
         code = re.sub(r'<a id="(line-\d+)"[^>]*></a>', r'<span id="\1"></span>', code)  # a link needs words, an anchor does not
         body = f'<div class="source"><h1>{name}</h1>\n{code}</div>'
         yield f"code/{name.removesuffix('.py')}", {"title": name, "pagetitle": name, "body": body}, "page.html"

@@ -34,7 +34,7 @@ def with_cell(notebook, url, branch):
 
 def main(root=ROOT):
     """Bring all chapters in line with the setting and say which changed."""
-    repository = yaml.safe_load((root / "_config.yml").read_text())["repository"]
+    repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]
     changed = []
     for path in sorted((root / "book").rglob("*.ipynb")):
         if any(part.startswith((".", "_")) for part in path.relative_to(root).parts):

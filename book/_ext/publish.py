@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 NAME = "conjugate-learning-theory"
-TITLE = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
+TITLE = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 
@@ -71,7 +71,7 @@ def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
 
 def whole_book(names=None):
     """All pages of the site, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     names = names or list(pages(toc))
     first = read(names[0])
     book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
@@ -82,7 +82,7 @@ def whole_book(names=None):
     for script in first.find_all("script"):  # of all scripts only MathJax and its settings
         if "mathjax" in (script.get("src") or script.text).lower():
             book.head.append(absolute(script, "src", SITE))
-    book.head.append(tag(book, "style", (Path(__file__).parent / "print.css").read_text()))
+    book.head.append(tag(book, "style", (Path(__file__).parent / "print.css").read_text(encoding="utf-8")))
     book.body.append(title_page(book))
     contents = tag(book, "nav", class_="contents")
     contents.append(tag(book, "h1", "Contents"))
@@ -175,7 +175,7 @@ START = """<!doctype html>
 def archive(target=BUILD / f"{NAME}.zip"):
     """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
     read("index")
-    root = yaml.safe_load((ROOT / "_toc.yml").read_text())["root"]
+    root = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["root"]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         out.writestr(f"{NAME}/START-HERE.html", START.format(title=TITLE, page=quote(f"{root}.html")))
         for path in sorted(SITE.rglob("*")):
