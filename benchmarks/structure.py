@@ -12,7 +12,6 @@ import copy
 import datetime
 import functools
 import importlib.util
-import json
 import os
 import platform
 import statistics
@@ -28,6 +27,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from clt_utils.models import build
+from clt_utils.provenance import write_record
 from clt_utils.structure import probe, structure_matrix
 
 RESULT = Path(__file__).parents[1] / "book" / "results" / "structure-benchmark.json"
@@ -322,7 +322,7 @@ def main():
 
 def save(provenance, rows, run=None):
     provenance["load_after"] = os.getloadavg()[0]
-    RESULT.write_text(json.dumps({"provenance": provenance, "cases": rows, "probing": run}, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULT, {"provenance": provenance, "cases": rows, "probing": run})
 
 
 if __name__ == "__main__":

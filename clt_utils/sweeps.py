@@ -34,7 +34,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ._checks import require, require_name
-from .data import cache_folder
+from .data import cache_folder, writable
 from .provenance import code_hash, device_name, made_by, precision, read_record, write_json, write_record
 from .training import FIELDS, Trace, TrainConfig, find_device, train
 
@@ -309,8 +309,7 @@ def _compute(config: TrainConfig, wait: bool, sender: dict[str, str]) -> _Outcom
     try:
         require(sender == made_by(), f"{made_by()} on this worker for a sweep started with {sender}", "the same code and versions on both",
                 "Install the same version of this package and of these libraries on the cluster.")
-        path = _folder() / _file_name(config)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = writable(_folder()) / _file_name(config)
         with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):  # the system frees it when a process is killed
             if trace := _from_cache(config):
                 return _Outcome(config, "cached", trace, path.name)

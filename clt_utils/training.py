@@ -113,7 +113,7 @@ class TrainConfig:
     @classmethod
     def preset(cls, **changes: Any) -> "TrainConfig":
         """The preset that the environment variable CLT_PRESET names, "mini" if it is unset; ``changes`` override it."""
-        name = os.environ.get("CLT_PRESET", "mini")
+        name = os.environ.get("CLT_PRESET", "").strip() or "mini"
         require_name("preset in CLT_PRESET", name, tuple(PRESETS))
         return cls(**PRESETS[name] | changes)
 
@@ -295,14 +295,25 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """The torch device of that name; "auto" is what the environment variable CLT_DEVICE names, else a GPU if there is one."""
+    """The torch device of that name; "auto" is what the environment variable CLT_DEVICE names, else a GPU if there is one.
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    given = f"the device {name!r}"
     if name == "auto":
-        name = os.environ.get("CLT_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = os.environ.get("CLT_DEVICE", "").strip()
+        name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
+        given = f"the device {name!r}" + " in the variable CLT_DEVICE" * bool(wanted)
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'Given: the device {name!r}. Expected: "auto", "cpu", "cuda" or another of torch\'s.') from error
-    require(device.type != "cuda" or torch.cuda.is_available(), f"the device {name!r}, but torch sees no GPU", '"cpu" or "auto"')
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f'Given: {given}. Expected: "auto", "cpu", "cuda" or another of torch\'s.') from error
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    require(device.type != "cuda" or cards, f"{given}, but torch sees no GPU", '"cpu" or "auto"')
+    require(device.type != "cuda" or (device.index or 0) < cards, f"{given}, but torch sees {cards} of them", f"up to cuda:{cards - 1}")
+    require(device.type != "mps" or torch.backends.mps.is_available(), f"{given}, which this machine does not have", '"cpu" or "auto"')
+    require(device.type != "meta", f"{given}, which computes nothing", '"cpu" or "auto"')
     return device
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pydata_sphinx_theme
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
+from test_browser import QuietHandler, browser, visit
 
 from clt_utils import plots
 from clt_utils.explore import explore

@@ -369,7 +369,7 @@ THEOREM = "```{prf:theorem}\n:label: one-below-two\n$1 < 2$.\n```\n"
 def small_book(tmp_path):
     """A book of one chapter with the real configuration and extension -> build(prose, code) -> the finished process."""
     for name in ("_config.yml", "book/_ext", "book/_static", "book/_templates", "book/references.bib", "clt_utils/_checks.py",
-                 "clt_utils/ledger/core.py"):
+                 "clt_utils/provenance.py", "clt_utils/ledger/core.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)

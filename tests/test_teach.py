@@ -17,7 +17,7 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_cache import get_cache
 from sitemap import ROOT, SITE, html, parsed
-from test_browser import QuietHandler, browser, visit  # noqa: F401: fixtures
+from test_browser import QuietHandler, browser, visit
 
 TEACH = ROOT / "book" / "teach"
 

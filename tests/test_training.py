@@ -223,6 +223,8 @@ def test_presets(monkeypatch):
     assert TrainConfig.preset(seed=3) == TrainConfig.mini(seed=3)
     monkeypatch.setenv("CLT_PRESET", "full")
     assert TrainConfig.preset(seed=3) == TrainConfig.full(seed=3)
+    monkeypatch.setenv("CLT_PRESET", " ")
+    assert TrainConfig.preset(seed=3) == TrainConfig.mini(seed=3)
     monkeypatch.setenv("CLT_PRESET", "huge")
     with pytest.raises(ValueError, match="one of 'mini', 'full'"):
         TrainConfig.preset()
@@ -238,6 +240,16 @@ def test_the_device_is_found_in_one_place(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no GPU"):
         training.find_device("cuda")
+    with pytest.raises(ValueError, match="computes nothing"):
+        training.find_device("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert training.find_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="sees 2 of them.*up to cuda:1"):
+        training.find_device("cuda:2")
+    monkeypatch.setenv("CLT_DEVICE", " gpu ")
+    with pytest.raises(ValueError, match="'gpu' in the variable CLT_DEVICE"):
+        training.find_device()
 
 
 @pytest.mark.parametrize(("changes", "message"), [

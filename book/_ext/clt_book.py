@@ -243,11 +243,11 @@ def machine():
     """What the build runs on, in words: processor, cores, memory, graphics card, system, versions."""
     import torch  # here, because it takes seconds
 
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
+    from clt_utils.provenance import processor
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory" if hasattr(os, "sysconf") else ""
-    return (f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores{memory}, {gpu}; "
+    return (f"{processor()}, {os.cpu_count()} cores{memory}, {gpu}; "
             f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, numpy {version('numpy')}")
 
 
