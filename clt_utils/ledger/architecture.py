@@ -1,4 +1,4 @@
-"""Part II of the ledger, fourth chapter: what the architecture does to the structure matrix."""
+"""Architecture: what it does to the structure matrix."""
 
 import math
 
@@ -14,8 +14,6 @@ from .instances import normal, random_network
 
 CHAPTER = "trainability/architecture"
 
-
-# Random instances
 
 def _seeded(rng, make):
     """The module that ``make()`` builds, in float64, its weights drawn from ``rng``."""
@@ -50,8 +48,6 @@ def _dominates(name, larger, smaller):
     difference = extreme_eigenvalues(larger - smaller)[0] / _spread(larger)
     return at_least(name, 1 + difference, bound=1.0)
 
-
-# The statements
 
 @statement("mlp-structure", "A = Σ_l (‖a_{l−1}‖² + 1) G_l G_lᵀ, layer by layer", kind="proposition",
            assumptions=("a plain network of dense layers with bias", "all weights trainable, none shared"),

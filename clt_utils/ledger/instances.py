@@ -1,10 +1,14 @@
-"""Random instances for the checks: numbers, matrices and small networks, all in float64."""
+"""Random instances for the checks: numbers, matrices, small networks and finite worlds, all in float64."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..duality import Generator
+from ..bounds import max_loss
+from ..duality import BINARY, GINI, HUBER, SHANNON, SQUARED, Generator, tsallis
+from ..finite import cross_entropies
+
+STRONGLY_CONVEX = (SHANNON, SQUARED, GINI, tsallis(1.5), BINARY, HUBER)
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Tensor:
@@ -23,6 +27,17 @@ def inside(rng: np.random.Generator, generator: Generator, n: int, K: int) -> Te
     return 0.9 * mu + 0.1 * generator.predict(torch.zeros(K, dtype=mu.dtype))
 
 
+def inner(mu: Tensor, f: Tensor) -> Tensor:
+    """⟨μ, f⟩ over the last dimension."""
+    return (mu * f).sum(-1)
+
+
+def means(rng: np.random.Generator, generator: Generator, n: int, K: int) -> Tensor:
+    """``n`` mean vectors of the domain, (n, K): predictions of random outputs, some of them on the border."""
+    mu = generator.predict(2 * normal(rng, n, K))
+    return torch.where(torch.from_numpy(rng.random((n, 1))) < 0.2, torch.eye(K, dtype=mu.dtype)[rng.integers(K, size=n)], mu)
+
+
 def random_psd(rng: np.random.Generator, K: int, rank: int | None = None) -> Tensor:
     """A = JJᵀ with a wide spread of scales, (K, K); singular if rank < K."""
     J = normal(rng, K, rank or K + int(rng.integers(0, 4))) * torch.exp(normal(rng, K, 1))
@@ -38,3 +53,27 @@ def random_network(rng: np.random.Generator, num_classes: int | None = None) -> 
     layers = [m for a, b in zip(sizes, sizes[1:]) for m in (torch.nn.Linear(a, b), activation())]
     model = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], K)).double()
     return model, normal(rng, int(rng.integers(1, 6)), sizes[0]), K
+
+
+# Finite worlds: an input x is a row, a label y a column, and the population q an (n_x, K) array of probabilities.
+# There every risk, entropy and gap is a finite sum, so nothing is estimated.
+
+def random_joint(rng: np.random.Generator, n_x: int, K: int) -> np.ndarray:
+    """Probabilities of the pairs (x, y), (n_x, K), none below 1e-9."""
+    q = rng.dirichlet(np.full(n_x * K, 0.7)).reshape(n_x, K).clip(1e-9)
+    return q / q.sum()
+
+
+def random_features(rng: np.random.Generator, n_x: int, n_u: int) -> np.ndarray:
+    """A map from n_x inputs onto n_u ≤ n_x features, an int array (n_x,)."""
+    return rng.permutation(np.concatenate([np.arange(n_u), rng.integers(n_u, size=n_x - n_u)]))
+
+
+def random_world(rng: np.random.Generator, n_x: int | None = None,
+                 n_u: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """A population, features, and the losses of a predictor on them -> (joint (n_x, K), features (n_x,), losses (n_u, K), γ)."""
+    n_x = int(rng.integers(3, 9)) if n_x is None else n_x
+    n_u, K = int(rng.integers(2, n_x)) if n_u is None else n_u, int(rng.integers(2, 5))
+    outputs = 2 * rng.standard_normal((n_u, K))
+    gamma = max_loss(np.ptp(outputs, axis=-1).max(), K)
+    return random_joint(rng, n_x, K), random_features(rng, n_x, n_u), cross_entropies(outputs), gamma

@@ -1,4 +1,4 @@
-"""Part II of the ledger, first chapter: gradient energy and the structure matrix."""
+"""Gradient energy: what it says about the risk, through the structure matrix."""
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ CHAPTER = "trainability/gradient-energy"
 def _quadratic(A, e):
     return (e * (A @ e[..., None])[..., 0]).sum(-1)
 
-
-# The statements
 
 @statement("chain-identity", "The gradient is the Jacobian times the residual", kind="lemma", paper="Definitions 6–7",
            assumptions=("Φ* is differentiable at f_θ(x)", "f_θ(x) is differentiable in θ", "the loss is the one Φ generates",
@@ -234,6 +232,30 @@ def _(rng):
     yield at_most("risk", 0.5 * (outputs * x - y) ** 2, bound=0.0)
 
 
+@statement("block-sum", "Structure matrices add up over parameter blocks", kind="proposition",
+           assumptions=("disjoint blocks", "the same parameter values"), chapter=CHAPTER, trials=40, words="ec032c46")
+def block_sum(rng):
+    model, inputs, _ = random_network(rng)
+    whole = structure_matrix(model, inputs)
+    parameters = list(model.parameters())
+    kept = rng.random(len(parameters)) < 0.5
+    kept[-1], kept[0] = True, False
+    parts = []
+    for choice in (kept, ~kept):
+        for p, trainable in zip(parameters, choice):
+            p.requires_grad_(bool(trainable))
+        parts.append(structure_matrix(model, inputs))
+    yield identity("sum", sum(parts), whole)
+    (low, high), (low_kept, high_kept) = extreme_eigenvalues(whole), extreme_eigenvalues(parts[0])
+    yield at_most("freezing and λ_min", low_kept, bound=low)
+    yield at_most("freezing and λ_max", high_kept, bound=high)
+
+
+@block_sum.breaks("Different parameter values with equal outputs: f = θ₁θ₂ at (1, 1) and, with θ₂ frozen, at (½, 2)")
+def _(rng):
+    yield at_most("freezing and λ_max", 2.0**2, bound=1.0**2 + 1.0**2)
+
+
 @statement("head-floor", "A linear head keeps λ_min above ‖a‖²+1", kind="proposition",
            assumptions=("the last layer is f = Wa + b", "W and b are trainable and used nowhere else", "nothing follows it"),
            chapter=CHAPTER, trials=40, words="91e11952")
@@ -257,30 +279,6 @@ def _(rng):
     inputs = 20 * normal(rng, 1, 3)
     lam_min, _ = extreme_eigenvalues(structure_matrix(model, inputs))
     yield at_least("λ_min", lam_min, bound=inputs.square().sum(-1) + 1)
-
-
-@statement("block-sum", "Structure matrices add up over parameter blocks", kind="proposition",
-           assumptions=("disjoint blocks", "the same parameter values"), chapter=CHAPTER, trials=40, words="ec032c46")
-def block_sum(rng):
-    model, inputs, _ = random_network(rng)
-    whole = structure_matrix(model, inputs)
-    parameters = list(model.parameters())
-    kept = rng.random(len(parameters)) < 0.5
-    kept[-1], kept[0] = True, False
-    parts = []
-    for choice in (kept, ~kept):
-        for p, trainable in zip(parameters, choice):
-            p.requires_grad_(bool(trainable))
-        parts.append(structure_matrix(model, inputs))
-    yield identity("sum", sum(parts), whole)
-    (low, high), (low_kept, high_kept) = extreme_eigenvalues(whole), extreme_eigenvalues(parts[0])
-    yield at_most("freezing and λ_min", low_kept, bound=low)
-    yield at_most("freezing and λ_max", high_kept, bound=high)
-
-
-@block_sum.breaks("Different parameter values with equal outputs: f = θ₁θ₂ at (1, 1) and, with θ₂ frozen, at (½, 2)")
-def _(rng):
-    yield at_most("freezing and λ_max", 2.0**2, bound=1.0**2 + 1.0**2)
 
 
 @statement("ntk-interlacing", "The tangent kernel's spectrum contains every structure matrix's", kind="proposition",

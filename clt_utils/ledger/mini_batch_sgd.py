@@ -1,149 +1,20 @@
-"""Part II of the ledger, second and third chapter: what the data set limits, and what mini-batch SGD controls."""
+"""Mini-batch SGD: what it controls. For a task, see ``clt_utils.sgd``."""
 
 import itertools
 import math
 
-import numpy as np
 import torch
 from torch.func import grad, jacrev, vmap
 
 from .. import sgd
 from ..bounds import batch_energy, sgd_energy_bound, sgd_gradient_bound
-from ..duality import GINI, SHANNON, SQUARED, dual, fenchel_young_loss
-from ..entropy import conditional_entropy
-from ..structure import gradient_correlation, gradient_energy, structure_matrix
+from ..duality import SHANNON, SQUARED, fenchel_young_loss
+from ..structure import gradient_correlation
 from .core import at_least, at_most, identity, statement
-from .instances import normal, random_network, simplex_points
+from .instances import normal, random_network
 
-FLOORS = "trainability/data-set-the-limit"
-SGD = "trainability/mini-batch-sgd"
+CHAPTER = "trainability/mini-batch-sgd"
 
-
-# The data set the limit
-
-def _random_joint(rng, n, K):
-    """Probabilities of inputs (n,) and of labels given the input (n, K); their product is the joint."""
-    return torch.from_numpy(rng.dirichlet(np.ones(n))), simplex_points(rng, n, K)
-
-
-def _expected_energies(model, inputs, label_means):
-    """E[g | x] under the label distribution of each input, (n,), one label after the other."""
-    energies = [gradient_energy(model, inputs, torch.full((len(inputs),), k)) for k in range(label_means.shape[1])]
-    return (label_means * torch.stack(energies, -1)).sum(-1)
-
-
-def _energy_floor(model, inputs, label_means):
-    """tr(A_x Cov(1_Y | x)), (n,)."""
-    covariance = torch.diag_embed(label_means) - label_means[:, :, None] * label_means[:, None, :]
-    return (structure_matrix(model, inputs) * covariance).sum((-2, -1))
-
-
-@statement("energy-floor", "Conflicting labels keep the expected energy above tr(A_x Cov(1_Y|x))", kind="proposition",
-           paper="by topic", assumptions=("the loss is the one Φ generates", "the average runs over the distribution whose "
-           "conditional mean and covariance enter", "samples do not interact"), chapter=FLOORS, trials=12, words="d2aed012")
-def energy_floor(rng):
-    model, inputs, K = random_network(rng)
-    label_means = simplex_points(rng, len(inputs), K)
-    expected, floor = _expected_energies(model, inputs, label_means), _energy_floor(model, inputs, label_means)
-    e = model(inputs).softmax(-1) - label_means
-    yield identity("split", expected, (e * (structure_matrix(model, inputs) @ e[..., None])[..., 0]).sum(-1) + floor)
-    yield at_least("floor", expected, bound=floor)
-
-
-@energy_floor.breaks("Labels drawn once at distinct inputs: the sample knows no noise, and a wide enough head fits it all")
-def _(rng):
-    n, K = 4, 3
-    inputs, labels = normal(rng, n, 6), torch.from_numpy(rng.integers(K, size=n))
-    model = torch.nn.Linear(6, K, bias=False).double()
-    model.weight.data = torch.linalg.lstsq(inputs, torch.eye(K, dtype=torch.float64)[labels]).solution.mT
-    label_means = torch.full((n, K), 1 / K, dtype=torch.float64)  # what the labels were drawn from
-    energy = gradient_energy(model, inputs, labels, SQUARED)
-    yield at_least("floor", energy.mean(), bound=_energy_floor(model, inputs, label_means).mean())
-
-
-@energy_floor.breaks("The label frequencies of the whole data set in place of those at x")
-def _(rng):
-    model, inputs, K = random_network(rng, num_classes=3)
-    label_means = torch.eye(K, dtype=torch.float64)[torch.arange(len(inputs)) % K]  # labels are certain at every input
-    overall = torch.full((len(inputs), K), 1 / K, dtype=torch.float64)
-    model[-1].bias.data += 20 * torch.eye(K, dtype=torch.float64)[0]  # the first input is labelled 0, and fit
-    yield at_least("floor", _expected_energies(model, inputs, label_means)[0], bound=_energy_floor(model, inputs, overall)[0])
-
-
-def _risk(generator, inputs, label_means, outputs):
-    """E d_Φ(1_Y; f(X)) under the joint with these marginals and conditionals, a number."""
-    K = label_means.shape[1]
-    losses = [fenchel_young_loss(generator, torch.full(outputs.shape[:1], k), outputs) for k in range(K)]
-    return (inputs * (label_means * torch.stack(losses, -1)).sum(-1)).sum()
-
-
-FLOOR_GENERATORS = (SHANNON, SQUARED, GINI)
-
-
-@statement("risk-floor", "No model has less risk than the conditional entropy of the labels", kind="proposition",
-           paper="by topic", assumptions=("risk and entropy belong to the same distribution", "the outputs are a function of x",
-                                          "for «equality iff»: Φ strictly convex"), chapter=FLOORS, trials=25, words="731618c7")
-def risk_floor(rng):
-    K, n = int(rng.integers(2, 6)), int(rng.integers(1, 6))
-    inputs, label_means = _random_joint(rng, n, K)
-    outputs = 2 * normal(rng, n, K)
-    for generator in FLOOR_GENERATORS:
-        floor = float(conditional_entropy(inputs[:, None] * label_means, generator))
-        risk, best = (_risk(generator, inputs, label_means, f) for f in (outputs, dual(generator, label_means)))
-        yield at_least(f"floor ({generator.name})", risk, bound=floor)
-        yield identity(f"attained ({generator.name})", best, floor)
-        excess = (inputs * fenchel_young_loss(generator, label_means, outputs)).sum()
-        yield identity(f"excess ({generator.name})", risk, floor + excess)
-
-
-@risk_floor.breaks("Risk on a sample, entropy of the population: memorized noise has no risk")
-def _(rng):
-    K, n = 3, 5
-    labels = torch.from_numpy(rng.integers(K, size=n))
-    memorized = 30 * torch.eye(K, dtype=torch.float64)[labels]
-    population = torch.full((n, K), 1 / (n * K), dtype=torch.float64)  # every label at every input
-    floor = float(conditional_entropy(population, SHANNON))
-    yield at_least("floor", fenchel_young_loss(SHANNON, labels, memorized).mean(), bound=floor)
-
-
-@risk_floor.breaks("The outputs see more than x: an input seen twice with opposite labels, and the model is told which time")
-def _(rng):
-    outputs = torch.tensor([[9.0, 0.0], [0.0, 9.0]], dtype=torch.float64)
-    joint = torch.tensor([[0.5, 0.5]], dtype=torch.float64)  # one input, two labels
-    floor = float(conditional_entropy(joint, SHANNON))
-    yield at_least("floor", fenchel_young_loss(SHANNON, torch.tensor([0, 1]), outputs).mean(), bound=floor)
-
-
-@statement("feature-floor", "A model that reads features has no less risk than the entropy given the features", kind="corollary",
-           paper="by topic", assumptions=("f = h∘g: the outputs depend on x through g(x) alone",
-                                          "risk and entropy belong to the same distribution"), chapter=FLOORS, trials=25,
-           words="28156aa4")
-def feature_floor(rng):
-    K, n = int(rng.integers(2, 6)), int(rng.integers(3, 8))
-    inputs, label_means = _random_joint(rng, n, K)
-    joint, features = inputs[:, None] * label_means, torch.from_numpy(rng.integers(3, size=n))
-    merged = torch.zeros(3, K, dtype=torch.float64).index_add(0, features, joint)
-    merged = merged[merged.sum(-1) > 0]  # the joint distribution of features and labels
-    features = torch.unique(features, return_inverse=True)[1]
-    for generator in FLOOR_GENERATORS:
-        floor = float(conditional_entropy(merged, generator))
-        outputs = 2 * normal(rng, len(merged), K)[features]
-        yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, outputs), bound=floor)
-        best = dual(generator, merged / merged.sum(-1, keepdim=True))[features]
-        yield identity(f"attained ({generator.name})", _risk(generator, inputs, label_means, best), floor)
-        yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))
-
-
-@feature_floor.breaks("A skip connection around g: the outputs see x, and only the lower floor of x binds them")
-def _(rng):
-    label_means = torch.tensor([[0.95, 0.05], [0.05, 0.95]], dtype=torch.float64)  # two inputs that g merges
-    inputs = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    merged = (inputs[:, None] * label_means).sum(0, keepdim=True)
-    floor = float(conditional_entropy(merged, SHANNON))
-    yield at_least("floor", _risk(SHANNON, inputs, label_means, label_means.log()), bound=floor)
-
-
-# Mini-batch SGD. For a task, see ``clt_utils.sgd``.
 
 def _linear_task(rng, generator, n):
     """A linear model -> (losses, start, L), every batch loss being L-smooth everywhere: ‖∇²d‖ ≤ ‖∇²Φ*‖ (‖x‖² + 1)."""
@@ -176,7 +47,7 @@ def _sample_gradients(losses, theta):
 
 @statement("batch-energy-identity", "A batch's expected squared gradient mixes energy and mean gradient", kind="proposition",
            assumptions=("the batch is uniform among all subsets of its size", "drawn without replacement"),
-           chapter=SGD, trials=20, words="d13de789")
+           chapter=CHAPTER, trials=20, words="d13de789")
 def batch_energy_identity(rng):
     n = int(rng.integers(2, 7))
     losses, theta = _network_task(rng, n)
@@ -207,7 +78,7 @@ def _(rng):
 
 
 @statement("gradient-correlation-factor", "ρ lies in [0, 1]: 1 if all gradients agree, 1/n if orthogonal and equally long",
-           kind="proposition", paper="by topic", assumptions=("the mean energy is positive",), chapter=SGD, trials=30,
+           kind="proposition", paper="by topic", assumptions=("the mean energy is positive",), chapter=CHAPTER, trials=30,
            words="664fd156")
 def gradient_correlation_factor(rng):
     model, inputs, K = random_network(rng)
@@ -240,7 +111,7 @@ def _(rng):
 
 
 @statement("descent-lemma", "A gradient step on an L-smooth function lowers it by at least α(1 − Lα/2)‖∇F‖²", kind="lemma",
-           assumptions=("∇F is L-Lipschitz on the segment from θ to θ − α∇F(θ)",), chapter=SGD, trials=20, words="d4f798b4")
+           assumptions=("∇F is L-Lipschitz on the segment from θ to θ − α∇F(θ)",), chapter=CHAPTER, trials=20, words="d4f798b4")
 def descent_lemma(rng):
     for generator in (SHANNON, SQUARED):
         losses, theta, smoothness = _linear_task(rng, generator, n=5)
@@ -278,7 +149,7 @@ def _(rng):
 
 @statement("sgd-batch-gradient", "Progress and interference bound the mean squared batch gradient of an SGD run", kind="theorem",
            paper="Theorem 12", assumptions=("every batch loss is L-smooth on the segments visited", "a constant step α ≤ 1/L",
-                                            "M is the run's own out-of-batch change"), chapter=SGD, trials=6, words="c458984e")
+                                            "M is the run's own out-of-batch change"), chapter=CHAPTER, trials=6, words="c458984e")
 def sgd_batch_gradient(rng):
     n, num_steps = int(rng.integers(2, 7)), 6
     m = int(rng.integers(1, n + 1))
@@ -347,7 +218,7 @@ def _all_runs(losses, theta, n, batch_size, step, num_steps):
            assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
                         "every step draws a fresh uniform batch, given θ_k",
                         "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
-           chapter=SGD, trials=8, words="e8e3b983")
+           chapter=CHAPTER, trials=8, words="e8e3b983")
 def sgd_energy(rng):
     n, num_steps = int(rng.integers(2, 5)), 3
     m = int(rng.integers(1, n))
@@ -390,7 +261,7 @@ def _(rng):
 @statement("sgd-classical", "Three classical rates: bounded variance, strong growth, Polyak–Łojasiewicz by the tangent kernel",
            kind="theorem", assumptions=("an unbiased gradient of an L-smooth R̂, α ≤ 1/L", "(a) variance at most σ² on the way",
                                         "(b) E‖∇L_B‖² ≤ κ‖∇R̂‖² on the way, α ≤ 1/(κL)",
-                                        "(c) squared loss, full batch, λ_min(Θ) ≥ nμ > 0 on the way"), chapter=SGD, trials=6,
+                                        "(c) squared loss, full batch, λ_min(Θ) ≥ nμ > 0 on the way"), chapter=CHAPTER, trials=6,
            words="591b2892")
 def sgd_classical(rng):
     n, num_steps = 4, 3

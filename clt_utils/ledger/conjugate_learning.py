@@ -1,0 +1,182 @@
+"""Conjugate learning: statistic, generator, dual model, loss and prediction fit together."""
+
+import numpy as np
+import torch
+
+from ..duality import BINARY, GINI, POISSON, SHANNON, SQUARED, ZOO, bregman_divergence, dual, fenchel_young_loss, power
+from ..entropy import conditional_entropy
+from .core import at_least, at_most, identity, statement
+from .instances import inside, normal
+
+CHAPTER = "foundations/conjugate-learning"
+
+
+@statement("conjugate-learning", "Statistic, generator, dual model, Fenchel–Young loss and prediction fit together",
+           kind="definition", paper="Definition 1", chapter=CHAPTER, trials=40,
+           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E|Φ(T(Y))| finite"), words="dd775d32")
+def conjugate_learning(rng):
+    K = int(rng.integers(2, 6))
+    for generator in ZOO:
+        targets, weights = inside(rng, generator, 6, K), torch.from_numpy(rng.dirichlet(np.ones(6)))
+        f = normal(rng, K).requires_grad_()
+        loss = weights @ fenchel_young_loss(generator, targets, f.expand(6, K))
+        gradient, = torch.autograd.grad(loss, f)
+        f, mean = f.detach(), weights @ targets
+        yield at_least(f"prediction in the domain ({generator.name})", generator.contains(generator.predict(f)).double(), 1.0)
+        yield identity(f"gradient = residual ({generator.name})", gradient, generator.predict(f) - mean)
+        best = dual(generator, mean)
+        yield identity(f"the mean can be predicted ({generator.name})", generator.predict(best), mean)
+        yield at_least(f"the mean is best ({generator.name})", loss,
+                       weights @ fenchel_young_loss(generator, targets, best.expand(6, K)))
+
+
+@conjugate_learning.breaks("Another generator's prediction: softmax on top of the sparsemax loss")
+def _(rng):
+    f, target = normal(rng, 4).requires_grad_(), torch.tensor(int(rng.integers(4)))
+    gradient, = torch.autograd.grad(fenchel_young_loss(GINI, target, f), f)
+    yield identity("gradient = residual", gradient, SHANNON.predict(f.detach()) - torch.eye(4, dtype=f.dtype)[target])
+
+
+@conjugate_learning.breaks("A domain without the prior: counts cannot be negative, yet the squared loss predicts below zero")
+def _(rng):
+    yield at_least("prediction in the domain", POISSON.contains(SQUARED.predict(normal(rng, 3) - 3)).double(), 1.0)
+
+
+@statement("bregman-characterization", "A loss that every mean minimizes is the Bregman divergence of the loss itself, frozen",
+           kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
+           assumptions=("ℓ(y, ν) ≥ 0 on an open convex set, ℓ(y, y) = 0, C¹ in the prediction ν",
+                        "E Y is the unique best prediction for every distribution with finitely many values"), words="d692aed3")
+def bregman_characterization(rng):
+    K = int(rng.integers(1, 4))
+    for name, generator in _STRICTLY_CONVEX.items():
+        points, weights = inside(rng, generator, 5, K), torch.from_numpy(rng.dirichlet(np.ones(5)))
+        elsewhere, frozen = inside(rng, generator, 2, K)
+
+        def loss(y, nu):
+            return bregman_divergence(generator, y, nu.expand(y.shape))
+
+        yield from _mean_is_best(f" ({name})", loss, points, weights, elsewhere)
+        yield from _rebuilt(f" ({name})", loss, points, elsewhere, frozen)
+
+
+_STRICTLY_CONVEX = {"squared": SQUARED, "binary": BINARY, "Poisson": POISSON, "power": power(3.0)}
+
+
+def _mean_is_best(suffix, loss, points, weights, elsewhere):
+    """E ℓ(Y, ν) ≥ E ℓ(Y, E Y)."""
+    mean = weights @ points
+    yield at_least("the mean is best" + suffix, weights @ loss(points, elsewhere), weights @ loss(points, mean))
+
+
+def _rebuilt(suffix, loss, points, nu, frozen):
+    """ℓ is the Bregman divergence of y ↦ ℓ(y, frozen)."""
+    at = nu.clone().requires_grad_()
+    slope, = torch.autograd.grad(loss(at[None], frozen).sum(), at)
+    rebuilt = loss(points, frozen) - loss(nu[None], frozen) - (points - nu) @ slope
+    yield identity("rebuilt from itself" + suffix, rebuilt.detach(), loss(points, nu))
+
+
+def _scalar_loss(loss):
+    return lambda y, nu: loss((y - nu)[..., 0])
+
+
+def _skewed(rng):
+    """Two equal values and one far above them: mean and median differ."""
+    return torch.tensor([[0.0], [0.0], [3.0]]) + torch.tensor(rng.uniform(-0.1, 0.1, (3, 1))), torch.full((3,), 1 / 3).double()
+
+
+@bregman_characterization.breaks("The absolute loss elicits the median")
+def _(rng):
+    points, weights = _skewed(rng)
+    yield from _mean_is_best("", _scalar_loss(torch.abs), points, weights, points[:2].mean(0))
+
+
+@bregman_characterization.breaks("A smooth loss that is no Bregman divergence: |y − ν|⁴ elicits neither mean nor median")
+def _(rng):
+    points, weights = _skewed(rng)
+    yield from _mean_is_best("", _scalar_loss(lambda d: d**4), points, weights, torch.tensor([1.25]).double())
+
+
+@bregman_characterization.breaks("The hinge loss elicits only the majority label")
+def _(rng):
+    points, majority = torch.tensor([[-1.0], [1.0]]).double(), rng.uniform(0.6, 0.9)
+    yield from _mean_is_best("", lambda y, nu: (1 - y * nu).clamp(min=0)[..., 0], points,
+                             torch.tensor([1 - majority, majority]).double(), torch.ones(1).double())
+
+
+@statement("risk-decomposition", "The risk is the conditional entropy of the labels plus the loss against the label law",
+           kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
+           assumptions=("E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="b3e95c4c")
+def risk_decomposition(rng):
+    n, K = int(rng.integers(2, 7)), int(rng.integers(2, 6))
+    joint, outputs = rng.dirichlet(np.full(n * K, 0.5)).reshape(n, K) + 1e-9, normal(rng, n, K)
+    joint = torch.from_numpy(joint / joint.sum())
+    marginal, labels = joint.sum(1), torch.arange(K).expand(n, K)
+    for generator in ZOO:
+        losses = fenchel_young_loss(generator, labels, outputs[:, None].expand(n, K, K))
+        excess = marginal @ fenchel_young_loss(generator, joint / marginal[:, None], outputs)
+        yield identity(generator.name, (joint * losses).sum(), conditional_entropy(joint, generator) + excess)
+
+
+@risk_decomposition.breaks("A loss that no Φ generates: the absolute loss is not its smallest risk plus the loss at the mean")
+def _(rng):
+    points, weights = _skewed(rng)
+    f = rng.uniform(-1, 0)
+    smallest = weights @ (points - points.median()).abs()
+    yield identity("absolute", weights @ (points - f).abs(), smallest + (weights @ points - f).abs())
+
+
+@statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and costs nothing",
+           kind="proposition", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
+           assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"), words="af685393")
+def prior_as_domain(rng):
+    K = int(rng.integers(2, 6))
+    f = 2 * normal(rng, K)
+    for name, project in PRIORS.items():
+        yield from _inside_and_no_worse(f" ({name})", project, f, project(2 * normal(rng, K)))
+    yield identity("sparsemax is the projection onto the simplex", GINI.predict(f), PRIORS["simplex"](f))
+
+
+def _project_onto_simplex(f):
+    """Nearest point of the simplex, (K,) -> (K,): bisection finds which coordinates stay positive."""
+    low, high = f.detach().max() - 1, f.detach().max()
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (f - middle).clamp(min=0).sum() > 1 else (low, middle)
+    stays = f > low
+    return torch.where(stays, f - (f[stays].sum() - 1) / stays.sum(), 0)
+
+
+PRIORS = {
+    "simplex": _project_onto_simplex,
+    "box": lambda f: f.clamp(0, 1),
+    "ball": lambda f: f / f.norm().clamp(min=1),
+    "nonnegative": lambda f: f.clamp(min=0),
+    "sums to one": lambda f: f + (1 - f.sum()) / len(f),
+}
+
+
+def _inside_and_no_worse(suffix, project, f, target):
+    """ŷ = ∇Φ_C*(f) = P_C(f) is in C, no farther from a target in C, and the loss no larger than without C."""
+    f = f.clone().requires_grad_()
+    nearest = project(f)
+    conjugate = f @ nearest - 0.5 * nearest.square().sum()
+    prediction, = torch.autograd.grad(conjugate, f)
+    f, nearest = f.detach(), nearest.detach()
+    yield identity("prediction = nearest point" + suffix, prediction, nearest)
+    yield identity("prediction in C" + suffix, project(nearest), nearest)
+    yield at_most("no farther from the target" + suffix, (nearest - target).norm(), (f - target).norm())
+    yield at_most("loss no larger" + suffix, 0.5 * target.square().sum() + conjugate.detach() - target @ f,
+                  0.5 * (f - target).square().sum())
+
+
+@prior_as_domain.breaks("A target outside C: the prediction stays inside and moves away from it")
+def _(rng):
+    outside = 1.5 + torch.from_numpy(rng.uniform(0, 1, 3))
+    yield from _inside_and_no_worse("", PRIORS["box"], outside + 0.1, outside)
+
+
+@prior_as_domain.breaks("C is not convex: the nearest of the two points ±1 can lie farther from the target than f did")
+def _(rng):
+    f, target = torch.tensor([rng.uniform(0.1, 0.5)]), torch.tensor([-1.0]).double()
+    yield from _inside_and_no_worse("", torch.sign, f.double(), target)

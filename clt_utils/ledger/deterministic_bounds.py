@@ -1,0 +1,157 @@
+"""Deterministic bounds: what the generalization gap cannot exceed, whatever the sample."""
+
+import numpy as np
+import torch
+
+from ..bounds import generalization_range, max_loss, tv_gap_bound
+from ..duality import BINARY, SHANNON, fenchel_young_loss, power
+from ..entropy import conditional_entropy, total_variation
+from ..finite import cross_entropies, draw, merge
+from .core import at_least, at_most, identity, statement
+from .instances import STRONGLY_CONVEX, random_joint, random_world
+
+CHAPTER = "generalization/deterministic-bounds"
+
+
+@statement("max-loss", "Bounded outputs bound the cross-entropy", kind="lemma", chapter=CHAPTER, trials=100,
+           paper="maximum attainable loss, by topic",
+           assumptions=("softmax cross-entropy", "targets on the simplex",
+                        "the range of the outputs is taken over the population support"), words="da34f86b")
+def max_loss_lemma(rng):
+    K, n = int(rng.integers(2, 8)), 20
+    outputs = 3 * rng.standard_normal((n, K))
+    osc = np.ptp(outputs, axis=-1)
+    yield at_most("one-hot targets", cross_entropies(outputs).max(-1), bound=max_loss(osc, K))
+    soft = torch.from_numpy(rng.dirichlet(np.ones(K), size=n))
+    yield at_most("soft targets", fenchel_young_loss(SHANNON, soft, torch.from_numpy(outputs)), bound=max_loss(osc, K))
+    yield at_most("against log K + osc", max_loss(osc, K), bound=np.log(K) + osc)
+    worst = np.where(np.arange(K) == 0, 0.0, osc[:, None])
+    yield identity("attained: the true output low, all others high", cross_entropies(worst)[:, 0], max_loss(osc, K))
+    temperature, clip = np.exp(rng.normal()), 2 * rng.random()
+    yield at_most("temperature", cross_entropies(outputs / temperature).max(-1), bound=max_loss(osc / temperature, K))
+    yield at_most("clipping", cross_entropies(outputs.clip(-clip, clip)).max(-1), bound=max_loss(2 * clip, K))
+    W, b, a = rng.standard_normal((K, 5)), rng.standard_normal(K), rng.standard_normal((n, 5))
+    pairs = np.abs(W[:, None] - W[None])
+    reach = np.linalg.norm(a, axis=-1).max() * np.linalg.norm(pairs, axis=-1).max() + np.ptp(b)
+    yield at_most("norms of a linear head and its inputs", cross_entropies(a @ W.T + b).max(-1), bound=max_loss(reach, K))
+
+
+@max_loss_lemma.breaks("The range is taken over a training sample: an input outside has a larger one")
+def _(rng):
+    outputs = rng.standard_normal((20, 4))
+    outputs[0] = [-9.0, 9.0, 0.0, 0.0]  # in the population, not in the sample
+    yield at_most("loss", cross_entropies(outputs).max(), bound=max_loss(np.ptp(outputs[1:], axis=-1).max(), 4))
+
+
+@max_loss_lemma.breaks("K logistic losses instead of a softmax: equal outputs (5, 5, 5) have no range and still a large loss")
+def _(rng):
+    outputs = torch.full((3,), 5.0, dtype=torch.float64)
+    yield at_most("loss", fenchel_young_loss(BINARY, torch.tensor(0), outputs), bound=max_loss(0.0, 3))
+
+
+@statement("generalization-range", "Entropy and the largest loss fence the gap in", kind="theorem", chapter=CHAPTER,
+           paper="deterministic bound, by topic",
+           assumptions=("the loss lies in [0, γ] on the support of the population", "f = h∘g, U = g(X)",
+                        "the loss is the one Φ generates"), words="70f0250c")
+def generalization_range_theorem(rng):
+    joint, features, losses, gamma = random_world(rng)
+    empirical = draw(rng, joint, int(rng.integers(3, 50)))
+    floors, risks = zip(*[(conditional_entropy(merge(q, features), SHANNON), (q * losses[features]).sum())
+                          for q in (joint, empirical)])
+    yield at_least("floor of each risk", 1 + np.array(risks), bound=1 + np.array(floors))
+    yield at_most("ceiling of each risk", risks, bound=gamma)
+    gap, (lower, upper) = risks[0] - risks[1], generalization_range(gamma, *floors)
+    yield at_least("lower, from −γ", gamma + gap, bound=gamma + lower)
+    yield at_most("upper, from −γ", gamma + gap, bound=gamma + upper)
+
+
+def _memorizer(confidence=6.0):
+    """Ten thousand inputs, half of each label, and an f that fits ten and calls all others wrong -> (R, R̂, γ)."""
+    wrong, right = cross_entropies(np.array([0.0, confidence]))
+    return 0.999 * wrong + 0.001 * right, right, wrong
+
+
+@generalization_range_theorem.breaks("f does not factor through U: a constant U in place of an f that sees X")
+def _(rng):
+    risk, sample_risk, gamma = _memorizer()
+    yield at_most("upper", risk - sample_risk, bound=generalization_range(gamma, np.log(2), np.log(2))[1])
+
+
+@generalization_range_theorem.breaks("γ is the largest loss on the training sample")
+def _(rng):
+    risk, sample_risk, _ = _memorizer()
+    yield at_most("upper", risk - sample_risk, bound=generalization_range(sample_risk, 0.0, 0.0)[1])
+
+
+@statement("tv-bound", "The gap is at most γ times a total variation, and features shrink it", kind="theorem",
+           chapter=CHAPTER,
+           assumptions=("the loss lies in [0, γ] on the support of the population", "f = h∘g, U = g(X)"), words="0808ffc9")
+def tv_bound(rng):
+    joint, features, losses, gamma = random_world(rng)
+    empirical = draw(rng, joint, int(rng.integers(3, 50)))
+    merged, merged_sample = merge(joint, features), merge(empirical, features)
+    tv, tv_inputs = total_variation(merged, merged_sample), total_variation(joint, empirical)
+    yield at_most("gap", abs(((joint - empirical) * losses[features]).sum()), bound=tv_gap_bound(gamma, tv))
+    yield at_most("features against inputs", tv, bound=tv_inputs)
+    worst = gamma * (merged > merged_sample)  # a loss in [0, γ], chosen after the sample
+    yield identity("attained", ((merged - merged_sample) * worst).sum(), tv_gap_bound(gamma, tv))
+
+
+@tv_bound.breaks("f does not factor through U: a constant U has TV = 0, the f that sees X a gap")
+def _(rng):
+    risk, sample_risk, gamma = _memorizer()
+    yield at_most("gap", risk - sample_risk, bound=tv_gap_bound(gamma, 0.0))
+
+
+@tv_bound.breaks("γ is the largest loss on the training sample")
+def _(rng):
+    risk, sample_risk, _ = _memorizer()
+    yield at_most("gap", risk - sample_risk, bound=tv_gap_bound(sample_risk, 1.0))
+
+
+@statement("excess-risk", "A small excess risk makes the plug-in classifier nearly optimal", kind="proposition",
+           chapter=CHAPTER, trials=60,
+           assumptions=("Φ σ-strongly convex", "the classifier takes the largest prediction", "one-hot labels",
+                        "excess over Ent_Φ(Y|X)"), words="24612218")
+def excess_risk(rng):
+    n_x, K = int(rng.integers(2, 8)), int(rng.integers(2, 6))
+    joint, outputs = random_joint(rng, n_x, K), torch.from_numpy(rng.standard_normal((n_x, K)))
+    for generator in STRONGLY_CONVEX:
+        regret, excess = _regret(joint, generator.predict(outputs).argmax(-1)), _excess(joint, generator, outputs)
+        yield at_most(f"regret ({generator.name})", regret, bound=2 * np.sqrt(excess / generator.strong_convexity))
+
+
+def _excess(joint, generator, outputs):
+    """R − Ent_Φ(Y|X)."""
+    n_x, K = joint.shape
+    losses = fenchel_young_loss(generator, torch.arange(K).expand(n_x, K), outputs[:, None].expand(n_x, K, K))
+    return (joint * losses.numpy()).sum() - conditional_entropy(joint, generator)
+
+
+def _regret(joint, decisions):
+    """Probability of error above the smallest possible."""
+    return joint.max(1).sum() - joint[np.arange(len(joint)), decisions.numpy()].sum()
+
+
+@excess_risk.breaks("Another classifier: the smallest prediction")
+def _(rng):
+    joint = np.array([[0.475, 0.025], [0.025, 0.475]])
+    outputs = torch.from_numpy(np.log(joint))
+    yield at_most("regret", _regret(joint, outputs.argmin(-1)), bound=np.sqrt(2 * max(_excess(joint, SHANNON, outputs), 0.0)))
+
+
+@excess_risk.breaks("Excess over the empirical risk of a memorized sample: without a floor the difference can be negative")
+def _(rng):
+    joint, outputs = np.array([[0.9, 0.1]]), torch.tensor([[0.0, 0.1]], dtype=torch.float64)
+    losses = cross_entropies(outputs.numpy())
+    seen_only_the_second = losses[0, 1]
+    excess = (joint * losses).sum() - seen_only_the_second
+    yield at_most("regret", _regret(joint, outputs.argmax(-1)), bound=2 * np.sqrt(max(excess, 0.0) / 2))
+
+
+@excess_risk.breaks("Φ without strong convexity: the fourth power is flat near 0, no σ > 0 serves many rare labels")
+def _(rng):
+    eta = np.full((1, 20), 0.94 / 19)
+    eta[0, 0] = 0.06
+    outputs = torch.from_numpy(np.roll(eta, 1) ** 3)  # predicts label 1 where label 0 is the likeliest
+    yield at_most("regret", _regret(eta, outputs.argmax(-1)), bound=2 * np.sqrt(_excess(eta, power(4), outputs)))

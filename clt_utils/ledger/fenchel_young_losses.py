@@ -1,0 +1,243 @@
+"""Fenchel–Young losses: what every one of them has, and what each assumption gives."""
+
+import numpy as np
+import torch
+
+from ..duality import (
+    BINARY,
+    GINI,
+    HUBER,
+    POISSON,
+    SHANNON,
+    SQUARED,
+    ZOO,
+    Generator,
+    bregman_divergence,
+    dual,
+    fenchel_young_loss,
+    power,
+    tsallis,
+)
+from ..entropy import entropy
+from .core import at_least, at_most, identity, statement
+from .instances import inner, inside, means, normal, simplex_points
+
+CHAPTER = "foundations/fenchel-young-losses"
+
+
+def definition(g, mu, f):
+    """Φ(μ) + Φ*(f) − ⟨μ, f⟩ as it stands; ``fenchel_young_loss`` computes the same without cancellation."""
+    return g.value(mu) + g.conjugate(f) - inner(mu, f)
+
+
+LINEAR = Generator("zero on the simplex", lambda mu: 0 * mu.sum(-1), lambda f: f.amax(-1), lambda f: torch.softmax(1e9 * f, -1),
+                   SHANNON.contains, 0.0, np.inf, on_simplex=True)
+"""Convex but not strictly: Φ = 0 on the simplex, Φ* = max f, the perceptron loss. A prediction is *some* maximizer."""
+
+
+@statement("fy-nonnegative-zero", "A Fenchel–Young loss is nonnegative, and zero exactly at the right prediction", kind="theorem",
+           paper="Lemma 4, part", assumptions=("Φ closed, proper and strictly convex, for the zero", "Φ* is the conjugate of Φ"),
+           chapter=CHAPTER, trials=12, words="49398682")
+def fy_nonnegative_zero(rng):
+    K = int(rng.integers(2, 6))
+    for g in ZOO:
+        mu, f = means(rng, g, 8, K), 2 * normal(rng, 8, K)
+        p = g.predict(f)
+        yield at_least(f"nonnegative ({g.name})", g.value(mu) + g.conjugate(f), inner(mu, f))
+        yield identity(f"the definition ({g.name})", fenchel_young_loss(g, mu, f), definition(g, mu, f))
+        yield identity(f"zero at μ = ŷ ({g.name})", g.value(p) + g.conjugate(f), inner(p, f))
+        differ = (mu - p).abs().amax(-1) > 1e-6
+        yield at_least(f"positive elsewhere ({g.name})", (fenchel_young_loss(g, mu, f)[differ] > 0).double().sum(), differ.sum())
+
+
+@fy_nonnegative_zero.breaks("Not the conjugate: Shannon's Φ with the Φ* of sparsemax goes below zero")
+def _(rng):
+    mu, f = torch.full((4,), 0.25, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    yield at_least("nonnegative", SHANNON.value(mu) + GINI.conjugate(f), inner(mu, f))
+
+
+@fy_nonnegative_zero.breaks("Not strictly convex: the perceptron loss (Φ = 0) is zero at f = 0, whatever the target")
+def _(rng):
+    f = torch.zeros(3, dtype=torch.float64)
+    targets = torch.eye(3, dtype=torch.float64)
+    yield at_least("positive elsewhere", (definition(LINEAR, targets, f) > 0).double().sum(), 2.0)  # only one can be predicted
+
+
+@statement("fy-convex-gradient", "The loss is convex in the outputs, and its gradient is prediction minus target", kind="theorem",
+           paper="Lemma 4, part", chapter=CHAPTER, trials=12,
+           assumptions=("Φ closed and proper; convexity needs no more", "Φ strictly convex, f inside dom Φ*, for the gradient"),
+           words="f151f5be")
+def fy_convex_gradient(rng):
+    K = int(rng.integers(2, 6))
+    for g in ZOO:
+        mu, (f, h), t = means(rng, g, 8, K), 2 * normal(rng, 2, 8, K), torch.from_numpy(rng.random(8))
+        between = definition(g, mu, t[:, None] * f + (1 - t)[:, None] * h)
+        chord = t * definition(g, mu, f) + (1 - t) * definition(g, mu, h)
+        yield at_most(f"convex ({g.name})", 1 + between, 1 + chord)  # the 1 sets the scale of rounding
+        residual = g.predict(f) - mu
+        for name, loss in (("definition", definition), ("stable form", fenchel_young_loss)):
+            gradient = torch.func.grad(lambda x: loss(g, mu, x).sum())(f)
+            yield identity(f"gradient of the {name} ({g.name})", gradient, residual)
+        step, small = normal(rng, 8, K), 1e-5
+        slope = (definition(g, mu, f + small * step) - definition(g, mu, f - small * step)) / (2 * small)
+        yield identity(f"difference quotient ({g.name})", slope, inner(residual, step), tol=1e-3)
+
+
+@fy_convex_gradient.breaks("Not strictly convex: the perceptron loss max f − f_y has a kink where two outputs tie")
+def _(rng):
+    f, target, step = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[0], normal(rng, 3)
+    right, left = ((definition(LINEAR, target, f + s * step) - definition(LINEAR, target, f)) / s for s in (1e-6, -1e-6))
+    yield identity("one slope in each direction", right, left)
+
+
+@fy_convex_gradient.breaks("Convex in the outputs, not in the parameters: f = θ₁θ₂ with the squared loss")
+def _(rng):
+    target = torch.ones(1, dtype=torch.float64)
+    loss = lambda theta: definition(SQUARED, target, theta.prod(-1, keepdim=True))
+    a = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    yield at_most("convex", loss((a - a) / 2), 0.5 * loss(a) + 0.5 * loss(-a))
+
+
+@statement("fy-bregman", "A Fenchel–Young loss is a Bregman divergence in dual coordinates", kind="theorem",
+           paper="Lemma 4, part",
+           assumptions=("equality: Φ Legendre, ν inside dom Φ",
+                        "inequality: Φ = Ψ + indicator of a closed convex C, Ψ differentiable on C"), chapter=CHAPTER, trials=12,
+           words="21000ffb")
+def fy_bregman(rng):
+    K = int(rng.integers(2, 6))
+    for g in (SQUARED, BINARY, POISSON, power(1.5), power(3), SHANNON):
+        mu, nu = means(rng, g, 8, K), inside(rng, g, 8, K)
+        yield identity(f"equality ({g.name})", definition(g, mu, dual(g, nu)), _bregman(g.value, mu, nu))
+    alpha = rng.uniform(1.2, 3)
+    for g, psi in ((GINI, SQUARED.value), (HUBER, SQUARED.value),
+                   (tsallis(alpha), lambda m: (m.abs() ** alpha).sum(-1) / (alpha * (alpha - 1)))):
+        mu, f = means(rng, g, 8, K), 2 * normal(rng, 8, K)
+        name = g.name.split("-")[0]
+        yield at_least(f"inequality (restricted, {name})", 1 + definition(g, mu, f), 1 + _bregman(psi, mu, g.predict(f)))
+
+
+def _bregman(psi, mu, nu):
+    """Ψ(μ) − Ψ(ν) − ⟨∇Ψ(ν), μ − ν⟩ by its definition."""
+    slope = torch.func.grad(lambda x: psi(x).sum())(nu)
+    return psi(mu) - psi(nu) - inner(slope, mu - nu)
+
+
+@fy_bregman.breaks("Equality on a restricted domain: a sparsemax output far below the others costs more than ½‖μ − ŷ‖²")
+def _(rng):
+    f, mu = torch.tensor([-5.0, 0.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    yield identity("equality", definition(GINI, mu, f), _bregman(SQUARED.value, mu, GINI.predict(f)))
+
+
+@fy_bregman.breaks("C not convex: on {−1, 1} the prediction is sign f, and the loss falls below ½(μ − ŷ)²")
+def _(rng):
+    f, mu = torch.tensor([0.1], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)
+    loss = 0.5 + (f.abs() - 0.5) - mu * f  # Φ = ½μ² on the two points has Φ* = |f| − ½
+    yield at_least("inequality", loss, 0.5 * (mu - f.sign()).square())
+
+
+@statement("fy-quadratic-sandwich", "Between two multiples of the squared residual", kind="theorem", paper="Lemma 4, part",
+           assumptions=("lower: Φ closed and σ-strongly convex",
+                        "upper: Φ finite and differentiable with f = ∇Φ(ŷ), and ∇Φ β-Lipschitz on the segment [ŷ, μ]"),
+           chapter=CHAPTER, trials=12, words="554f9042")
+def fy_quadratic_sandwich(rng):
+    K = int(rng.integers(2, 6))
+    for g in ZOO:
+        mu, f = means(rng, g, 8, K), 2 * normal(rng, 8, K)
+        half_square = 0.5 * (mu - g.predict(f)).square().sum(-1)
+        if g.strong_convexity:
+            yield at_least(f"lower ({g.name})", fenchel_young_loss(g, mu, f), g.strong_convexity * half_square)
+    mu, f = normal(rng, 2, 8, K)
+    yield at_most("upper (squared)", definition(SQUARED, mu, f), SQUARED.smoothness / 2 * (mu - f).square().sum(-1))
+    for g, curvature in ((POISSON, lambda m: 1 / m), (BINARY, lambda m: 1 / (m * (1 - m))), (power(3), lambda m: 2 * m.abs())):
+        mu, nu = inside(rng, g, 8, K), inside(rng, g, 8, K)
+        loss, half_square = definition(g, mu, dual(g, nu)), 0.5 * (mu - nu).square().sum(-1)
+        path = torch.stack([curvature(s * mu + (1 - s) * nu) for s in np.linspace(0, 1, 201)])
+        yield at_least(f"lower, local ({g.name})", loss, path.amin((0, 2)) * half_square, tol=1e-3)
+        yield at_most(f"upper, local ({g.name})", loss, path.amax((0, 2)) * half_square, tol=1e-3)
+
+
+@fy_quadratic_sandwich.breaks("Upper half on a restricted domain: sparsemax, f = (−5, 0), first class true: d = 5, ½‖μ − ŷ‖² = 1")
+def _(rng):
+    f, mu = torch.tensor([-5.0, 0.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    yield at_most("upper", definition(GINI, mu, f), 0.5 * (mu - GINI.predict(f)).square().sum(-1))
+
+
+@fy_quadratic_sandwich.breaks("No finite β: cross-entropy exceeds 100·½‖μ − ŷ‖² once the true class has lost all probability")
+def _(rng):
+    f, mu = torch.tensor([-200.0, 0.0], dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    yield at_most("upper", definition(SHANNON, mu, f), 100 / 2 * (mu - SHANNON.predict(f)).square().sum(-1))
+
+
+@fy_quadratic_sandwich.breaks("No σ > 0: among large counts the Poisson loss is flatter than 10⁻³·½(μ − ŷ)²")
+def _(rng):
+    mu, nu = torch.tensor([[2e4], [2e4 + 100]], dtype=torch.float64)
+    yield at_least("lower", bregman_divergence(POISSON, mu, nu), 1e-3 / 2 * (mu - nu).square().sum(-1))
+
+
+@statement("fy-temperature", "A temperature scales the generator, and turns the prediction from argmax to indifference",
+           kind="proposition", paper="Lemma 4, part", chapter=CHAPTER, trials=12,
+           assumptions=("τ > 0", "for the limits: Φ bounded on a compact domain",
+                        "the loss grows with τ where the target maximizes Φ (one-hot targets, symmetric Φ)"), words="e6a3637e")
+def fy_temperature(rng):
+    K, tau = int(rng.integers(2, 6)), 10 ** rng.uniform(-1, 1)
+    for g in ZOO:
+        mu, f = means(rng, g, 8, K), 2 * normal(rng, 8, K)
+        p = g.predict(f / tau)
+        yield identity(f"(τΦ)* = τΦ*(·/τ) ({g.name})", inner(p, f) - tau * g.value(p), tau * g.conjugate(f / tau))
+        yield at_least(f"it is the supremum ({g.name})", tau * g.conjugate(f / tau), inner(mu, f) - tau * g.value(mu))
+        gradient = torch.func.grad(lambda x: tau * fenchel_young_loss(g, mu, x / tau).sum())(f)
+        yield identity(f"gradient of τd(μ; f/τ) ({g.name})", gradient, p - mu)
+        warmer = g.value(g.predict(f / (1.5 * tau)))
+        yield at_least(f"Φ(ŷ) falls with τ ({g.name})", g.value(p), warmer)
+    for g, bound in ((SHANNON, np.log(K)), (tsallis(1.5), entropy(np.full(K, 1 / K), tsallis(1.5)))):  # Φ in [−bound, 0]
+        f = 2 * normal(rng, 8, K)
+        smooth = tau * g.conjugate(f / tau)
+        yield at_least(f"above the maximum ({g.name})", smooth, f.amax(-1))
+        yield at_most(f"within τ·max|Φ| of it ({g.name})", smooth, f.amax(-1) + tau * bound)
+        target = torch.from_numpy(rng.integers(K, size=8))
+        yield at_most(f"loss grows with τ ({g.name})", tau * fenchel_young_loss(g, target, f / tau),
+                      1.5 * tau * fenchel_young_loss(g, target, f / (1.5 * tau)))
+
+
+@fy_temperature.breaks("The factor τ forgotten, as in most code: the gradient of d(μ; f/τ) is not ŷ − μ")
+def _(rng):
+    f, target, tau = normal(rng, 3), torch.tensor(0), 4.0
+    gradient = torch.func.grad(lambda x: fenchel_young_loss(SHANNON, target, x / tau))(f)
+    yield identity("gradient", gradient, SHANNON.predict(f / tau) - torch.eye(3, dtype=f.dtype)[0])
+
+
+@fy_temperature.breaks("No compact domain: for the squared generator f²/(2τ) leaves every bound as τ → 0")
+def _(rng):
+    tau, f = 1e-3, torch.ones(1, dtype=torch.float64)
+    yield at_most("within a constant of the maximum over targets", tau * SQUARED.conjugate(f / tau), f.amax() + 10.0)
+
+
+@statement("fy-calibration", "The expected loss is smallest exactly where the prediction is the mean of the target",
+           kind="theorem", paper="Lemma 4, part", chapter=CHAPTER, trials=12,
+           assumptions=("Φ closed, proper and strictly convex, E|Φ(T(Y))| finite",
+                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="3493f2e8")
+def fy_calibration(rng):
+    K = int(rng.integers(2, 6))
+    labels = torch.eye(K, dtype=torch.float64)
+    for g in ZOO:
+        q, f = 0.99 * simplex_points(rng, 1, K)[0] + 0.01 / K, 2 * normal(rng, K)
+        best = dual(g, q)
+        expected = lambda x: q @ fenchel_young_loss(g, labels, x.expand(K, K))
+        spread = float(entropy(q, g))
+        yield identity(f"E d = Ent + d(mean; f) ({g.name})", expected(f), spread + fenchel_young_loss(g, q, f))
+        yield identity(f"the mean attains Ent ({g.name})", expected(best), spread)
+        yield identity(f"and is predicted there ({g.name})", g.predict(best), q)
+        if (g.predict(f) - q).abs().max() > 1e-6:
+            yield at_least(f"elsewhere larger ({g.name})", float(expected(f) > spread), 1.0)
+
+
+@fy_calibration.breaks("A certain label under softmax: the infimum 0 is approached, and attained by no finite output")
+def _(rng):
+    f = 10 * normal(rng, 3)
+    yield at_most("attained", fenchel_young_loss(SHANNON, torch.tensor(0), f), 0.0)
+
+
+@fy_calibration.breaks("Not strictly convex: the perceptron loss is smallest at f = 0 for every distribution of labels")
+def _(rng):
+    for q in simplex_points(rng, 2, 3):
+        yield identity("the mean is predicted", LINEAR.predict(torch.zeros(3, dtype=torch.float64)), q)

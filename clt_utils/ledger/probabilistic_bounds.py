@@ -1,0 +1,178 @@
+"""Probabilistic bounds: what the generalization gap rarely exceeds."""
+
+import numpy as np
+from scipy import stats
+
+from ..bounds import fixed_predictor_tail, generalization_tail, max_loss, tv_mean_bound
+from ..duality import SHANNON
+from ..entropy import conditional_entropy, renyi_entropy
+from ..finite import cross_entropies, draw, expected_tv, fit_table, largest_gap, merge
+from .core import at_least, at_most, coverage, identity, rate, statement
+from .instances import random_features, random_joint, random_world
+
+CHAPTER = "generalization/probabilistic-bounds"
+
+
+@statement("tv-mean", "The expected total variation is at most ½√((s−1)/n)", kind="theorem", chapter=CHAPTER, trials=40,
+           assumptions=("n i.i.d. samples", "s, the number of pairs of positive probability, is finite"), words="1e5ca08f")
+def tv_mean(rng):
+    s, n = int(rng.integers(2, 20)), int(rng.integers(1, 80))
+    q = rng.dirichlet(np.full(s, 10 ** rng.uniform(-1, 1))).clip(1e-12)
+    counts = np.arange(n + 1)
+    mean = 0.5 * (stats.binom.pmf(counts, n, q[:, None]) * np.abs(counts / n - q[:, None])).sum()  # E TV, by enumeration
+    yield identity("De Moivre's closed form", expected_tv(q, n), mean)
+    yield at_most("cell by cell", mean, bound=tv_mean_bound(q, n))
+    yield at_most("½√((s−1)/n)", tv_mean_bound(q, n), bound=0.5 * np.sqrt((s - 1) / n))
+    yield at_most("Rényi-½", tv_mean_bound(q, n), bound=0.5 * np.sqrt(np.exp(renyi_entropy(q, 0.5)) / n))
+    if n >= 2 and (q >= 1 / n).all() and (q <= 1 - 1 / n).all():
+        yield at_least("from below, all q ≥ 1/n", mean, bound=tv_mean_bound(q, n) / np.sqrt(2))
+    sizes = np.geomspace(30, 3000, 8).astype(int) * s
+    yield rate("uniform q, in n", sizes, [expected_tv(np.full(s, 1 / s), n) for n in sizes], slope=-0.5, tol=0.02)
+    supports = np.geomspace(2, 200, 8).astype(int)
+    means = [expected_tv(np.full(s, 1 / s), 20_000) for s in supports]
+    yield rate("uniform q, in s − 1", supports - 1, means, slope=0.5, tol=0.05)
+
+
+@tv_mean.breaks("The samples are n copies of one draw")
+def _(rng):
+    q, n = np.full(5, 0.2), 50
+    yield at_most("½√((s−1)/n)", 1 - np.square(q).sum(), bound=0.5 * np.sqrt(4 / n))
+
+
+@tv_mean.breaks("s counts the pairs seen in the sample, not those of the population")
+def _(rng):
+    q, n = np.full(1000, 1e-3), 20
+    yield at_most("½√((s−1)/n)", expected_tv(q, n), bound=0.5 * np.sqrt((n - 1) / n))
+
+
+@statement("tv-tail", "The total variation stays close to its mean", kind="theorem", chapter=CHAPTER, trials=4000,
+           assumptions=("n i.i.d. samples",), draws_at_once=True, words="aa06c9ac")
+def tv_tail(rng, draws):
+    for s, n in ((2, 20), (6, 30), (40, 100)):
+        q = rng.dirichlet(np.ones(s))
+        excess = np.abs(q - draw(rng, q, n, draws)).sum(-1) / 2 - expected_tv(q, n)
+        for delta in (0.5, 0.1, 0.01):
+            hits = (excess < np.sqrt(np.log(1 / delta) / (2 * n))).sum()
+            yield coverage(f"δ = {delta}", hits, draws, at_least=1 - delta)
+
+
+@tv_tail.breaks("The samples come in ten equal copies each")
+def _(rng):
+    q, n = np.full(6, 1 / 6), 200
+    excess = np.abs(q - draw(rng, q, n // 10, 2000)).sum(-1) / 2 - expected_tv(q, n)
+    yield coverage("δ = 0.1", (excess < np.sqrt(np.log(10) / (2 * n))).sum(), 2000, at_least=0.9)
+
+
+@statement("generalization-tail", "With high probability the gap of every predictor on fixed features is small", kind="theorem",
+           chapter=CHAPTER, paper="probabilistic bound, by topic", trials=4000, draws_at_once=True,
+           assumptions=("n i.i.d. samples", "g fixed before the sample", "the loss lies in [0, γ] on the population support",
+                        "s, the number of pairs (u, y) of positive probability, is finite"), words="527404a1")
+def generalization_tail_theorem(rng, draws):
+    n_x, n_u, K, n, delta, clip = 12, 4, 3, 60, 0.1, 2.0
+    joint, gamma = random_joint(rng, n_x, K), max_loss(2 * clip, K)
+    features = np.stack([random_features(rng, n_x, n_u) for _ in range(20)])
+    first, second = draw(rng, joint, n, draws), draw(rng, joint, n, draws)
+
+    bound = generalization_tail(gamma, n_u * K, n, delta)
+    q, seen = merge(joint, features[0]), merge(first, features[0], n_u)
+    yield coverage("the predictor fitted to the sample", (np.abs(_fitted_gap(q, seen, n, clip)) <= bound).sum(), draws, 1 - delta)
+    yield coverage("the worst table", (largest_gap(q - seen, clip) <= bound).sum(), draws, 1 - delta)
+
+    learned = _majority_features(first)  # from a first sample, judged on a second
+    gap = _fitted_gap(merge(joint, learned, K + 1), merge(second, learned, K + 1), n, clip)
+    bound = generalization_tail(gamma, (K + 1) * K, n, delta)
+    yield coverage("features from a held-out sample", (np.abs(gap) <= bound).sum(), draws, 1 - delta)
+
+    gaps = [_fitted_gap(merge(joint, g), merge(first, g, n_u), n, clip) for g in features]
+    bound = generalization_tail(gamma, n_u * K, n, delta / len(features))
+    yield coverage("the worst of 20 feature maps, δ/20 each", (np.abs(gaps).max(0) <= bound).sum(), draws, 1 - delta)
+
+
+def _fitted_gap(q, empirical, n, clip):
+    """R − R̂ of the table fitted to n samples, (..., n_u, K) -> (...,)."""
+    return ((q - empirical) * cross_entropies(fit_table(n * empirical, clip))).sum((-1, -2))
+
+
+def _majority_features(empirical):
+    """The label seen most often with each input, and one more feature for those never seen, (..., n_x, K) -> (..., n_x)."""
+    return np.where(empirical.sum(-1) > 0, empirical.argmax(-1), empirical.shape[-1])
+
+
+@generalization_tail_theorem.breaks("g is learned from the same sample: it remembers the labels, which are pure noise")
+def _(rng):
+    n_x, n, draws, delta, clip = 400, 200, 200, 0.1, 2.0
+    joint = np.full((n_x, 2), 0.5 / n_x)
+    empirical = draw(rng, joint, n, draws)
+    learned = _majority_features(empirical)
+    gap = _fitted_gap(merge(joint, learned, 3), merge(empirical, learned, 3), n, clip)
+    bound = generalization_tail(max_loss(2 * clip, 2), 6, n, delta)
+    yield coverage("memorizing features", (np.abs(gap) <= bound).sum(), draws, 1 - delta)
+
+
+@generalization_tail_theorem.breaks("The samples come in twenty equal copies each")
+def _(rng):
+    q, n, draws, delta, clip = random_joint(rng, 4, 2), 400, 500, 0.1, 2.0
+    worst = largest_gap(q - draw(rng, q, n // 20, draws), clip)
+    bound = generalization_tail(max_loss(2 * clip, 2), 8, n, delta)
+    yield coverage("the worst table", (worst <= bound).sum(), draws, 1 - delta)
+
+
+@generalization_tail_theorem.breaks("γ is the largest loss seen on the training sample: a rare, very expensive pair is missed")
+def _(rng):
+    q, n, draws, delta = np.array([[0.98, 0.02]]), 20, 2000, 0.4
+    losses = np.array([[1e-3, 50.0]])
+    empirical = draw(rng, q, n, draws)
+    seen = np.where(empirical > 0, losses, 0).max((-1, -2))
+    gap = np.abs(((q - empirical) * losses).sum((-1, -2)))
+    hits = sum(g <= generalization_tail(m, 2, n, delta) for g, m in zip(gap, seen))
+    yield coverage("the fixed predictor", hits, draws, 1 - delta)
+
+
+@statement("fixed-predictor-tail", "For one predictor, fixed before the sample, the support does not matter", kind="theorem",
+           chapter=CHAPTER, trials=4000, draws_at_once=True,
+           assumptions=("n i.i.d. samples", "f fixed before the sample", "the loss lies in [0, γ] on the population support",
+                        "for the entropy version Ent_Φ(Y|U) ≥ γ/2"), words="f02b2da2")
+def fixed_predictor_tail_theorem(rng, draws):
+    for _ in range(40):
+        joint, features, losses, gamma = random_world(rng)
+        risk, variance = _mean_and_variance(joint, losses[features])
+        yield at_most("Var ≤ R(γ − R)", variance, bound=(gamma - risk) * risk)
+        yield at_most("R(γ − R) ≤ γ²/4", (gamma - risk) * risk, bound=gamma**2 / 4)
+    for clip in (2.0, 0.2):  # the second is so tame that Ent ≥ γ/2
+        q, K = random_joint(rng, 40, 3), 3
+        losses, gamma = cross_entropies(clip * rng.choice([-1.0, 1.0], size=(40, K))), max_loss(2 * clip, K)
+        floor = conditional_entropy(q, SHANNON) if clip == 2.0 else None
+        if clip == 0.2:
+            q = 0.05 * q + 0.95 * q.sum(1, keepdims=True) / K
+            floor = conditional_entropy(q, SHANNON)
+            yield at_least("Ent ≥ γ/2", floor, bound=gamma / 2)
+            yield at_most("Var ≤ Ent(γ − Ent)", _mean_and_variance(q, losses)[1], bound=floor * (gamma - floor))
+        for n, delta in ((10, 0.1), (100, 0.1), (100, 0.5)):
+            gap = np.abs(((q - draw(rng, q, n, draws)) * losses).sum((-1, -2)))
+            hits = (gap <= fixed_predictor_tail(gamma, n, delta, floor)).sum()
+            yield coverage(f"δ = {delta}", hits, draws, 1 - delta)
+
+
+def _mean_and_variance(q, losses):
+    mean = (q * losses).sum()
+    return mean, (q * (losses - mean) ** 2).sum()
+
+
+@fixed_predictor_tail_theorem.breaks("f is chosen after the sample: the best of 1000 on it")
+def _(rng):
+    n_x, n, draws, delta, clip = 200, 100, 300, 0.1, 2.0
+    q = np.full((n_x, 2), 0.5 / n_x)
+    sign = rng.choice([-1.0, 1.0], size=(1000, n_x, 1))
+    losses = cross_entropies(clip * sign * [1.0, -1.0])
+    sample_risks = np.tensordot(draw(rng, q, n, draws), losses, ([1, 2], [1, 2]))
+    gap = np.abs((q * losses).sum((-1, -2)) - sample_risks)[np.arange(draws), sample_risks.argmin(-1)]
+    bound = fixed_predictor_tail(max_loss(2 * clip, 2), n, delta)
+    yield coverage("the best on the sample", (gap <= bound).sum(), draws, 1 - delta)
+
+
+@fixed_predictor_tail_theorem.breaks("Ent below γ/2: without label noise Ent = 0, and the loss varies all the same")
+def _(rng):
+    q = np.diag([0.5, 0.5])
+    losses = cross_entropies(np.array([[1.0, -1.0], [1.0, -1.0]]))
+    floor = conditional_entropy(q, SHANNON)
+    yield at_most("Var ≤ Ent(γ − Ent)", _mean_and_variance(q, losses)[1], bound=floor * (max_loss(2.0, 2) - floor))
