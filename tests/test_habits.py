@@ -224,9 +224,9 @@ def test_contributing_example_runs(tmp_path):
     """The page on how to add a statement is run as it stands: its example must hold, and its counterexample must break it."""
     section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Add a statement")[1].split("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    from clt_utils.ledger import breaks, check, core, instances, statements
+    from clt_utils.ledger import breaks, check, gradient_energy, statements
 
-    names = {**vars(core), "normal": instances.normal, "check": check, "breaks": breaks}
+    names = {**vars(gradient_energy), "check": check, "breaks": breaks}  # the file that the page names
     try:
         for block in blocks:
             exec(block, names)

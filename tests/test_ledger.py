@@ -1,11 +1,17 @@
 """Every statement holds on random instances, every counterexample fails, and the ledger itself can tell the difference."""
 
+import inspect
 import math
+import re
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+import torch
+from editions import chapters
 
-from clt_utils.ledger import check, core, statements
+from clt_utils.ledger import breaks, check, core, statements
 
 TESTABLE = [s for s, e in statements.items() if not e.not_testable]
 
@@ -32,6 +38,35 @@ def test_entry_is_complete(slug):
     assert entry.title and entry.assumptions and entry.chapter
     assert entry.not_testable or entry.run is not None
     assert entry.kind in {"theorem", "lemma", "proposition", "definition", "principle", "corollary"}
+
+
+def test_the_ledger_has_the_order_of_the_book():
+    labels = [label for path in chapters() for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"
+              for label in re.findall(r"^:label:\s*(\S+)", cell.source, re.M) if label in statements]
+    first = next((here for here, there in zip(statements, labels) if here != there), None)
+    chapter = [label for label in labels if first and statements[label].chapter == statements[first].chapter]
+    assert first is None, (
+        f"Given: the entry `{first}` out of place in clt_utils/ledger. Expected: files in the order of _toc.yml (`ledger/__init__.py`), "
+        f"in each file the entries in the order of the chapter, here {chapter}.")
+
+
+@pytest.mark.parametrize("slug", statements)
+def test_an_entry_is_in_the_file_of_its_chapter(slug):
+    file, chapter = Path(inspect.getsourcefile(statements[slug].run)), statements[slug].chapter
+    expected = Path(chapter).name.replace("-", "_")
+    assert file.stem == expected, f"Given: `{slug}` of the chapter {chapter} in {file.name}. Expected: in clt_utils/ledger/{expected}.py."
+
+
+@pytest.mark.parametrize("slug", statements)
+def test_an_entry_draws_from_its_own_generator_only(slug):
+    seen = []
+    for stream in (1, 2):
+        torch.manual_seed(stream)
+        results = [*(broken.result for broken in breaks(slug)), check(slug, 0, trials=2)]
+        seen.append([part.worst_slack for result in results for part in result.parts])
+    assert seen[0] == pytest.approx(seen[1], rel=0, abs=1e-9, nan_ok=True), (
+        f"Given: `{slug}` gives other numbers after `torch.manual_seed`. Expected: the same from the same seed. What to do: "
+        "`torch.manual_seed(int(rng.integers(2**31)))` before a network or a `torch.distributions` law draws.")
 
 
 def test_identity_sees_a_small_error():
@@ -70,6 +105,11 @@ def test_a_check_without_claims_is_an_error():
     entry = core.Statement("x", "x", "lemma", "", ("none",), "x", run=lambda rng: iter(()))
     with pytest.raises(ValueError, match="no claim"):
         entry.check(0)
+
+
+def test_counterexamples_print_one_below_the_other():
+    both = breaks("head-floor")
+    assert len(both) == 2 and str(both) == f"{both[0]}\n{both[1]}"
 
 
 def test_same_seed_same_result():

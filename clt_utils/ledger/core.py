@@ -184,6 +184,13 @@ class Broken(NamedTuple):
         return f"{self.why}\n  -> {'FAILS: ' + failed if failed else 'still holds'}"
 
 
+class Breaks(list[Broken]):
+    """The counterexamples of a statement; printed, one below the other."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
 @dataclass(frozen=True)
 class Statement:
     """A statement of the book: the thread from theorem to proof, code and test.
@@ -230,10 +237,10 @@ class Statement:
         """``counterexample(rng) -> Result`` of the first counterexample (``holds`` is False), or None."""
         return (lambda rng=0: self.broken(rng)[0][1]) if self.counterexamples else None
 
-    def broken(self, rng: Seed = 0) -> list[Broken]:
+    def broken(self, rng: Seed = 0) -> Breaks:
         """Run every counterexample -> list of ``Broken(why, result)``; no ``result`` may hold."""
         rng = np.random.default_rng(rng)
-        return [Broken(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples]
+        return Breaks(Broken(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples)
 
     def breaks(self, why: str) -> Callable[[Run], Run]:
         """Decorator: register a counterexample that drops what ``why`` names."""
@@ -298,7 +305,7 @@ def check(slug: str, seed: int = 0, trials: int | None = None) -> Result:
     return _find(slug).check(seed, trials)
 
 
-def breaks(slug: str, seed: int = 0) -> list[Broken]:
+def breaks(slug: str, seed: int = 0) -> Breaks:
     """Run the counterexamples of one statement: each drops an assumption, and the conclusion must fail.
 
     Args:
@@ -306,7 +313,7 @@ def breaks(slug: str, seed: int = 0) -> list[Broken]:
         seed: Seed of the instances.
 
     Returns:
-        A list of ``Broken(why, result)``; print each.
+        A list of ``Broken(why, result)``; print it.
 
     Raises:
         ValueError: On a name that is not in the ledger, with the closest ones.

@@ -275,6 +275,7 @@ CONDITIONAL = {
                         "one support for every parameter"), words="6de4ccb4")
 def practical_learnability(rng, trials):
     n, d, m = 12, 2, 12
+    torch.manual_seed(int(rng.integers(2**31)))
     for _ in range(trials):
         for name, (law, statistic, k) in CONDITIONAL.items():
             x = torch.from_numpy(rng.uniform(0.2, 1.5, (n, d)))
