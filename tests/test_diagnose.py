@@ -17,8 +17,8 @@ from clt_utils.duality import SQUARED
 from clt_utils.structure import gradient_energy, probe, structure_matrix
 
 
-def small_net(outputs=3):
-    torch.manual_seed(0)
+def small_net(outputs=3, seed=0):
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, outputs))
 
 
@@ -32,8 +32,8 @@ def whole(loader):
     return (torch.cat(parts) for parts in zip(*loader))
 
 
-def test_numbers_against_torch():
-    net, loader = small_net(), batches()
+def test_numbers_against_torch(seed):
+    net, loader = small_net(seed=seed), batches(seed=seed)
     x, y = whole(loader)
     report = diagnose(net, loader, probes=60, progress=False)
     n = report.numbers
