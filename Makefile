@@ -1,7 +1,7 @@
 # The commands of the README. Everything lives in .venv and _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
+.PHONY: site test fuzz portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 BIN := .venv/bin
@@ -44,6 +44,21 @@ test: browser site
 	@echo "Testing the package, the chapters and the website: about 25 minutes on two cores. A dot is a test that passed."
 	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 tests book
+
+# The search for trouble: round after round of the tests that draw, each with a new seed, until the minutes are over or one finds something.
+MINUTES ?= 30
+fuzz: $(STAMP)
+	@end=$$((SECONDS + 60 * $(MINUTES))); round=0; \
+	while (( SECONDS < end )); do \
+		seed=$$((RANDOM * 32768 + RANDOM)); round=$$((round + 1)); \
+		echo "Round $$round, seed $$seed"; \
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --hypothesis-profile=fuzz --hypothesis-seed=$$seed tests; \
+	done; \
+	echo "$$round rounds without a finding."
+
+# The numeric tests as on other machines: emulated processors, other numbers of threads.
+portable: $(STAMP)
+	@$(BIN)/python tools/portable.py
 
 # The whole book in one PDF, printed by the Chromium that the browser tests use.
 pdf: browser site

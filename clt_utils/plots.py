@@ -190,7 +190,7 @@ def fixed_axes(legend_rows: int = 1) -> tuple[Figure, Axes]:
     Returns:
         A matplotlib figure and its axes; there is room for tick labels of five characters.
     """
-    return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.07 * legend_rows))
+    return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.073 * legend_rows))
 
 
 def simplex_place(p: ArrayLike) -> np.ndarray:

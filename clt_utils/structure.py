@@ -86,16 +86,32 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
         with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
             f, pull, *_ = vjp(output, params)
             require_finite("outputs", f)
-            found.append(_lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), f.device, tolerance))
+            found.append(lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), tolerance=tolerance,
+                                 device=f.device))
     low, high, error = torch.tensor(found, dtype=torch.float64).T
     return low, high, error
 
 
-def _lanczos(matvec: Callable[[Tensor], Tensor], K: int, device: torch.device, tolerance: float) -> tuple[float, float, float]:
-    """(smallest, largest, error) of a symmetric (K, K) map, each new vector made orthogonal to all before, twice."""
-    generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(1, K, generator=generator, dtype=torch.float64).to(device)
+def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, max_steps: int | None = None, seed: int = 0,
+            device: torch.device | str = "cpu") -> tuple[float, float, float]:
+    """The smallest and the largest eigenvalue of a symmetric map, by Lanczos' method from a random vector.
+
+    Each new vector is made orthogonal to all before, twice. What is found never leaves the range of the eigenvalues.
+
+    Args:
+        matvec: The map, (size,) -> (size,), float64.
+        size: Of the vectors.
+        tolerance: Stop when both residuals fall below this share of the largest |eigenvalue|.
+        max_steps: Stop after so many products at the latest; by default, and at most, after ``size``, where it is exact.
+        seed: Of the first vector.
+        device: Where the vectors live.
+
+    Returns:
+        (smallest, largest, error). Within ``error``, the larger of the two residuals ‖A v − λ v‖, of each value lies an eigenvalue.
+    """
+    basis = torch.randn(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
     basis /= basis.norm()
+    last = min(size, max_steps or size)
     diagonal, beside = [], []
     while True:
         w = matvec(basis[-1])
@@ -106,7 +122,7 @@ def _lanczos(matvec: Callable[[Tensor], Tensor], K: int, device: torch.device, t
         theta, vectors = torch.linalg.eigh(torch.diag(torch.tensor(diagonal, dtype=torch.float64))
                                            + sum(torch.diag(torch.tensor(beside[:-1], dtype=torch.float64), d) for d in (-1, 1)))
         error = beside[-1] * float(vectors[-1, [0, -1]].abs().max())
-        if error <= tolerance * float(theta[-1]) or len(basis) == K:
+        if error <= tolerance * float(theta.abs().max()) or len(basis) == last:
             return float(theta[0]), float(theta[-1]), error
         basis = torch.cat([basis, (w / beside[-1])[None]])
 

@@ -8,14 +8,13 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clt_utils import bounds
 from clt_utils.duality import GINI, SHANNON, SQUARED, fenchel_young_loss
 
 seeds = st.integers(0, 2**32 - 1)
-many = settings(max_examples=60, deadline=None)
 
 
 def gram(rng, K, rank):
@@ -137,7 +136,6 @@ def test_bad_numbers_are_refused_in_words(name, changes, message):
 # Energy and structure matrix
 
 @given(seeds, st.integers(1, 7))
-@many
 def test_residual_between_its_bounds(seed, K):
     rng = np.random.default_rng(seed)
     A, e = gram(rng, K, K + 2), rng.standard_normal(K)
@@ -156,7 +154,6 @@ def test_residual_bounds_at_the_border():
 
 
 @given(seeds, st.integers(2, 7), st.sampled_from([SHANNON, SQUARED, GINI]))
-@many
 def test_risk_between_its_bounds(seed, K, generator):
     rng = np.random.default_rng(seed)
     A, f, mu = gram(rng, K, K + 2), torch.from_numpy(3 * rng.standard_normal(K)), torch.from_numpy(distribution(rng, K))
@@ -177,7 +174,6 @@ def test_risk_bounds_without_p_min_promise_nothing_for_softmax():
 
 @given(seeds, st.integers(2, 9))
 @example(12272, 2)  # a first entry so close to one that its logarithm loses half of its digits
-@many
 def test_cross_entropy_from_its_residual(seed, K):
     wrong = distribution(np.random.default_rng(seed), K)[1:]
     loss = -np.log1p(-wrong.sum())  # not through 1 − wrong.sum(), which rounds
@@ -186,7 +182,6 @@ def test_cross_entropy_from_its_residual(seed, K):
 
 
 @given(st.floats(1e-6, 1 - 1e-6), st.integers(2, 9))
-@many
 def test_cross_entropy_from_its_residual_is_attained(p, K):
     one_wrong = np.array([p, 1 - p] + [0.0] * (K - 2))
     spread = np.array([p] + [(1 - p) / (K - 1)] * (K - 1))
@@ -196,7 +191,6 @@ def test_cross_entropy_from_its_residual_is_attained(p, K):
 
 
 @given(seeds, st.integers(2, 7))
-@many
 def test_sharp_risk_bounds_hold_and_are_sharper(seed, K):
     rng = np.random.default_rng(seed)
     A, p = gram(rng, K, K + 2), distribution(rng, K)
@@ -211,7 +205,6 @@ def test_sharp_risk_bounds_hold_and_are_sharper(seed, K):
 # Divergences
 
 @given(seeds, st.integers(2, 9))
-@many
 def test_divergence_bounds(seed, K):
     rng = np.random.default_rng(seed)
     p, q = distribution(rng, K), distribution(rng, K)
@@ -229,7 +222,6 @@ def test_divergence_bounds_where_q_vanishes():
 # Stochastic gradient descent
 
 @given(seeds, st.integers(1, 6), st.data())
-@many
 def test_batch_energy_by_enumeration(seed, n, data):
     m = data.draw(st.integers(1, n))
     gradients = np.random.default_rng(seed).standard_normal((n, 3))
@@ -240,7 +232,6 @@ def test_batch_energy_by_enumeration(seed, n, data):
 
 
 @given(seeds, st.integers(2, 5), st.floats(0.05, 1), st.data())
-@many
 def test_sgd_gradient_bound_on_quadratics(seed, n, fraction, data):
     """Samples ½(θ−t)ᵀH(θ−t) with their own H ⪯ L I; everything by hand."""
     m, N, L = data.draw(st.integers(1, n)), 5, 3.0
@@ -292,7 +283,6 @@ def test_near_isometry_bounds_tighten_with_width_and_say_where_they_end():
 # Generalization
 
 @given(seeds, st.integers(2, 8), st.floats(0, 30))
-@many
 def test_max_loss_is_the_largest_and_attained(seed, K, osc):
     f = np.random.default_rng(seed).uniform(0, osc, K)
     bound = bounds.max_loss(osc, K)
@@ -308,7 +298,6 @@ def test_max_loss_does_not_overflow():
 
 
 @given(seeds, st.integers(2, 6))
-@many
 def test_tv_bounds_the_gap(seed, s):
     rng = np.random.default_rng(seed)
     p, q, loss = distribution(rng, s), distribution(rng, s), rng.uniform(0, 2, s)
@@ -316,7 +305,6 @@ def test_tv_bounds_the_gap(seed, s):
 
 
 @given(st.floats(0.01, 0.99), st.integers(1, 40))
-@many
 def test_tv_mean_bound_for_a_coin(p, n):
     """For two outcomes E TV is the mean absolute deviation of a binomial, in closed form."""
     exact = scipy.stats.binom(n, p).expect(lambda k: abs(k / n - p))
@@ -330,7 +318,6 @@ def test_generalization_range_and_tail_in_closed_form():
 
 
 @given(st.floats(0.05, 0.95), st.integers(1, 300), st.floats(0.001, 0.5))
-@many
 def test_fixed_predictor_tail_covers_a_binomial(p, n, delta):
     """Loss 0 or γ with probability p: the chance of a gap above the bound, exactly."""
     bound = bounds.fixed_predictor_tail(3.0, n, delta)
@@ -354,7 +341,6 @@ def test_fixed_predictor_tail_in_closed_form(n, delta, entropy, variance, smalle
 
 
 @given(st.floats(0.5, 1.0), st.integers(1, 300), st.floats(0.001, 0.5))
-@many
 def test_fixed_predictor_tail_with_a_floor(share, n, delta):
     """The same when the risk is exactly its floor, Ent = share · γ: the smallest variance that the bound may assume."""
     gamma = 3.0

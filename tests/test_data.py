@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -48,7 +48,6 @@ def test_limit_16_holds_every_class_once_or_twice():
     assert sorted(subset.targets.bincount(minlength=10).tolist()) == [1] * 4 + [2] * 6
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 2**32), st.data())
 def test_a_limited_set_is_balanced_nested_and_reproducible(labels, seed, draw):
     targets = torch.tensor(labels)

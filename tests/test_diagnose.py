@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +10,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from clt_utils import diagnose as diagnose_module
 from clt_utils.bounds import max_loss
 from clt_utils.diagnose import Layer, Watch, _advice, diagnose
 from clt_utils.duality import SQUARED
 from clt_utils.structure import gradient_energy, probe, structure_matrix
 
 
-def small_net(outputs=3):
-    torch.manual_seed(0)
+def small_net(outputs=3, seed=0):
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, outputs))
 
 
@@ -32,8 +32,8 @@ def whole(loader):
     return (torch.cat(parts) for parts in zip(*loader))
 
 
-def test_numbers_against_torch():
-    net, loader = small_net(), batches()
+def test_numbers_against_torch(seed):
+    net, loader = small_net(seed=seed), batches(seed=seed)
     x, y = whole(loader)
     report = diagnose(net, loader, probes=60, progress=False)
     n = report.numbers
@@ -212,18 +212,26 @@ def test_bad_arguments():
         diagnose(small_net(), batches(), layers=["head"])
 
 
-def test_watch_keeps_its_share_and_leaves_training_alone():
+def test_watch_keeps_its_share_and_leaves_training_alone(monkeypatch):
+    """On a clock of its own: a step of training takes one second, a measurement four."""
     net = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.3), nn.ReLU(), nn.Linear(64, 3))
     x, y = whole(batches())
-    watch, started, longest = Watch(net, x[:4], y[:4], share=0.2), time.perf_counter(), 0.0
+    clock, measure = SimpleNamespace(now=0.0), diagnose_module.probe
+
+    def slow_measure(*arguments):
+        clock.now += 4
+        return measure(*arguments)
+
+    monkeypatch.setattr(diagnose_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(diagnose_module, "probe", slow_measure)
+    watch = Watch(net, x[:4], y[:4], share=0.2)
     net.train()
     for step in range(60):
         nn.functional.cross_entropy(net(x), y).backward()
-        time.sleep(0.005)
-        before = watch.spent
+        clock.now += 1
         watch(step)
-        longest = max(longest, watch.spent - before)
-    assert watch.spent <= 0.2 * (time.perf_counter() - started) + longest
+        assert watch.spent <= 0.2 * clock.now + 4
     trace = watch.trace()
-    assert 2 <= len(trace["step"]) < 60 and (trace["lower"] <= trace["risk"]).all() and (trace["risk"] <= trace["upper"]).all()
+    assert trace["step"].tolist() == [0, 15, 31, 47]  # every 20 seconds, of which it takes 4
+    assert watch.spent == 16 and (trace["lower"] <= trace["risk"]).all() and (trace["risk"] <= trace["upper"]).all()
     assert all(m.training for m in net.modules())

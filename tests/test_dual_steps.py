@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy.optimize import approx_fprime, minimize
+from scipy.optimize import approx_fprime
 
 from clt_utils.dual_steps import ball_smoothness, descend, power_regression, power_smoothness, quadratic_smoothness, separable_smoothness
 
@@ -14,19 +14,19 @@ SOME = {"power 1.5": power_smoothness(0.7, 1.5), "power 3": power_smoothness(2.0
 
 @pytest.mark.parametrize("name", SOME)
 @given(g=st.tuples(st.floats(-3, 3), st.floats(-3, 3)).filter(lambda g: np.hypot(*g) > 0.05))
-@settings(max_examples=25, deadline=None)
+@example(g=(2.5, -0.3125))  # the Nelder–Mead method stops early here
 def test_step_and_conjugate_solve_the_supremum(name, g):
     psi, g = SOME[name], np.array(g)
     step = psi.step(g)
     assert g @ step - psi.value(step) == pytest.approx(psi.conjugate(g), rel=1e-9)  # attained at the step
-    start = 0.9 * step + 0.02
-    found = minimize(lambda d: min(psi.value(d) - g @ d, 1e6), start, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12})
-    assert -found.fun == pytest.approx(psi.conjugate(g), rel=1e-5, abs=1e-9)  # and nowhere more
+    rng = np.random.default_rng(0)
+    others = step + rng.standard_normal((3000, 2)) * 10 ** rng.uniform(-5, 1, (3000, 1))
+    assert (others @ g - psi.value(others)).max() <= psi.conjugate(g) * (1 + 1e-9)  # and nowhere more
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_even_and_zero_at_zero(name):
-    d = np.random.default_rng(0).uniform(-0.4, 0.4, (20, 2))
+def test_even_and_zero_at_zero(name, seed):
+    d = np.random.default_rng(seed).uniform(-0.4, 0.4, (20, 2))
     np.testing.assert_allclose(SOME[name].value(d), SOME[name].value(-d))
     assert SOME[name].value(np.zeros(2)) == 0 and (SOME[name].value(d) > 0).all()
 
@@ -38,8 +38,8 @@ def test_a_step_never_leaves_the_ball_and_beyond_it_psi_is_infinite():
 
 
 @pytest.mark.parametrize("p", [1.3, 2.0])
-def test_power_regression(p):
-    rng = np.random.default_rng(0)
+def test_power_regression(p, seed):
+    rng = np.random.default_rng(seed)
     a, y, theta = rng.standard_normal((7, 3)), rng.standard_normal(7), rng.standard_normal(3)
     objective, psi = power_regression(a, y, p)
     value, gradient = objective(theta)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import grad, hessian, jacrev, vmap
 
@@ -46,8 +46,8 @@ def draw(g, shape, scale=2.0, dtype=torch.float64, seed=0):
 # The conjugate pair
 
 @every
-def test_conjugate_is_the_supremum_and_the_prediction_attains_it(g):
-    mu, f = draw(g, (400, 3))
+def test_conjugate_is_the_supremum_and_the_prediction_attains_it(g, seed):
+    mu, f = draw(g, (400, 3), seed=seed)
     gap = g.value(mu)[:, None] + g.conjugate(f) - mu @ f.T
     assert gap.min() >= -1e-12
     p = g.predict(f)
@@ -65,8 +65,8 @@ def test_derivatives_by_finite_differences(g):
 
 @every
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_gradient_is_prediction_minus_target(g, dtype):
-    mu, f = draw(g, (200, 6), dtype=dtype)
+def test_gradient_is_prediction_minus_target(g, dtype, seed):
+    mu, f = draw(g, (200, 6), dtype=dtype, seed=seed)
     p = g.predict(f)
     slope = vmap(grad(lambda x, m: fenchel_young_loss(g, m, x)))(f, mu)
     curvature = vmap(hessian(lambda x, m: fenchel_young_loss(g, m, x)))(f, mu)
@@ -87,16 +87,16 @@ def test_value_is_infinite_outside_and_contains_says_so(g):
 
 
 @every
-def test_dual_outputs_are_predicted_back(g):
-    p = g.predict(draw(g, (50, 4))[1])
+def test_dual_outputs_are_predicted_back(g, seed):
+    p = g.predict(draw(g, (50, 4), seed=seed)[1])
     torch.testing.assert_close(g.predict(dual(g, p)), p, rtol=1e-9, atol=1e-7 if g.name == "Tsallis-3" else 1e-12)
 
 
 # Independent packages
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_against_scipy(dtype):
-    mu, f = draw(SHANNON, (50, 5), scale=5, dtype=dtype)
+def test_against_scipy(dtype, seed):
+    mu, f = draw(SHANNON, (50, 5), scale=5, dtype=dtype, seed=seed)
     m, x, tol = mu.numpy(), f.numpy(), 30 * torch.finfo(dtype).eps
     np.testing.assert_allclose(SHANNON.conjugate(f), scipy.special.logsumexp(x, axis=-1), rtol=tol)
     np.testing.assert_allclose(SHANNON.predict(f), scipy.special.softmax(x, axis=-1), rtol=tol)
@@ -112,12 +112,13 @@ def test_against_scipy(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("alpha", [1.05, 1.2, 1.5, 2, 2.5, 4])
-def test_against_the_entmax_package(alpha, dtype):
+def test_against_the_entmax_package(alpha, dtype, seed):
     g = tsallis(alpha)
-    _, f = draw(g, (60, 8), scale=2, dtype=dtype)
+    _, f = draw(g, (60, 8), scale=2, dtype=dtype, seed=seed)
     labels = torch.arange(60) % 8
     tol = 1e-6 if dtype == torch.float64 else 1e-4  # the package normalizes by float32 steps
-    torch.testing.assert_close(g.predict(f), entmax.entmax_bisect(f, alpha, n_iter=60), rtol=tol, atol=tol)
+    near_zero = 8 * torch.finfo(dtype).eps ** (1 / max(alpha - 1, 1))  # for α > 2 an entry is a root of what is rounded
+    torch.testing.assert_close(g.predict(f), entmax.entmax_bisect(f, alpha, n_iter=60), rtol=tol, atol=max(tol, near_zero))
     theirs = entmax.EntmaxBisectLoss(alpha, n_iter=60, reduction="none")(f, labels)
     torch.testing.assert_close(fenchel_young_loss(g, labels, f), theirs.reshape(60), rtol=tol, atol=tol)
     if alpha == 1.5:
@@ -130,8 +131,8 @@ def test_against_the_entmax_package(alpha, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_tsallis_tends_to_shannon(dtype):
-    mu, f = draw(SHANNON, (50, 5), dtype=dtype)
+def test_tsallis_tends_to_shannon(dtype, seed):
+    mu, f = draw(SHANNON, (50, 5), dtype=dtype, seed=seed)
     g, eps = tsallis(1 + 1e-9), torch.finfo(dtype).eps
     for ours, limit in [(g.predict(f), SHANNON.predict(f)), (g.conjugate(f), SHANNON.conjugate(f)),
                         (fenchel_young_loss(g, mu, f), fenchel_young_loss(SHANNON, mu, f))]:
@@ -171,8 +172,8 @@ def exact_loss(g, mu, f):
 
 @every
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_loss_is_as_accurate_as_stated(g, dtype):
-    rng = np.random.default_rng(3)
+def test_loss_is_as_accurate_as_stated(g, dtype, seed):
+    rng = np.random.default_rng(seed)
     eps = torch.finfo(dtype).eps
     with mpmath.workdps(60):
         for case in range(24):
@@ -183,8 +184,9 @@ def test_loss_is_as_accurate_as_stated(g, dtype):
                 mu = (mu * 2**20).round() / 2**20
                 mu[mu.argmax()] += 1 - mu.sum()
             loss, exact = fenchel_young_loss(g, mu, f), exact_loss(g, mu, f)
-            scale = eps * (1 + float(f.abs().max()))
-            bound = 4 * scale * (float(exact) + float((g.predict(f) - mu).abs().sum()) + scale)
+            scale, p = eps * (1 + float(f.abs().max())), g.predict(f)
+            residual = float((p - mu).abs().sum()) + scale * max(1, float(p.abs().sum()))  # the exact one: p is rounded
+            bound = 4 * scale * (float(exact) + residual)
             assert loss >= 0
             assert abs(mpmath.mpf(float(loss)) - exact) <= bound, (mu, f)
 
@@ -196,7 +198,6 @@ def test_cross_entropy_keeps_its_digits_where_the_textbook_form_loses_all():
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=6), st.integers(0, 5), st.sampled_from(ZOO), st.sampled_from(DTYPES))
-@settings(max_examples=200, deadline=None)
 def test_no_outputs_give_a_negative_loss_or_a_nan(f, label, g, dtype):
     f = torch.tensor(f, dtype=dtype).requires_grad_()
     loss = fenchel_young_loss(g, torch.tensor(label % len(f)), f)
@@ -217,8 +218,8 @@ def test_predictions_pass_nans_on(g):
 # Bregman divergences
 
 @every
-def test_bregman_is_its_definition(g):
-    mu, other = draw(g, (100, 4))
+def test_bregman_is_its_definition(g, seed):
+    mu, other = draw(g, (100, 4), seed=seed)
     nu = g.predict(other)
     nu_leaf = nu.clone().requires_grad_()
     slope, = torch.autograd.grad(g.value(nu_leaf).sum(), nu_leaf)
@@ -321,8 +322,9 @@ def test_a_generator_of_your_own_needs_no_loss():
 
 
 @pytest.mark.parametrize("g", [SHANNON, BINARY, GINI, tsallis(1.5), power(3)], ids=lambda g: g.name)
-def test_compiles_into_one_graph(g):
-    mu, f = draw(g, (8, 4))
+def test_compiles_into_one_graph(g, seed):
+    torch.compiler.reset()  # what was compiled before makes numbers symbols, and their guards round otherwise
+    mu, f = draw(g, (8, 4), seed=seed)
     f.requires_grad_()
     loss = torch.compile(lambda x: fenchel_young_loss(g, mu, x), fullgraph=True, backend="eager")(f)
     torch.testing.assert_close(loss, fenchel_young_loss(g, mu, f))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,7 +15,6 @@ weights = arrays(float, (5, 3), elements=st.floats(1e-12, 1) | st.just(0)).filte
 joints = weights.map(lambda a: a / a.sum())
 maps = arrays(int, 5, elements=st.integers(-2, 3))
 generators = st.sampled_from([SHANNON, GINI, SQUARED, POISSON, tsallis(1.5), tsallis(3)])
-many = settings(max_examples=100, deadline=None)
 
 
 def merge(joint, features):
@@ -33,7 +32,6 @@ def enumerate_conditional_entropy(joint, generator):
 
 
 @given(joints, maps, generators)
-@many
 def test_conditional_entropy_information_and_loss_by_enumeration(joint, features, g):
     floor = enumerate_conditional_entropy(joint, g)
     assert conditional_entropy(joint, g) == pytest.approx(floor, abs=1e-12)
@@ -44,7 +42,6 @@ def test_conditional_entropy_information_and_loss_by_enumeration(joint, features
 
 
 @given(joints)
-@many
 def test_shannon_against_scipy(joint):
     p = joint.sum(0)
     assert entropy(p) == pytest.approx(scipy.stats.entropy(p), abs=1e-12)
@@ -75,7 +72,6 @@ def test_closed_forms():
 
 
 @given(joints, joints)
-@many
 def test_total_variation_is_the_largest_difference_of_an_event(p, q):
     events = (np.arange(2**9)[:, None] >> np.arange(9)) & 1
     p, q = p.ravel()[:9] / max(p.ravel()[:9].sum(), 1e-300), q.ravel()[:9] / max(q.ravel()[:9].sum(), 1e-300)

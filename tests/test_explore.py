@@ -184,7 +184,7 @@ def test_moving_a_slider_shows_the_recorded_point_at_once(sweep):
     assert explorer._picture.value != before and "Depth 2, skip on." in explorer._picture.value
 
 
-async def until(condition, seconds=60):
+async def until(condition, seconds=600):  # no limit of what is tested: an end for a test that hangs
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

@@ -39,8 +39,8 @@ def test_merge_adds_the_rows_of_each_feature(joint, data):
     np.testing.assert_allclose(merge(joint, features), expected[: features.max() + 1])
 
 
-def test_merge_takes_many_joints_and_many_features_at_once():
-    rng = np.random.default_rng(0)
+def test_merge_takes_many_joints_and_many_features_at_once(seed):
+    rng = np.random.default_rng(seed)
     joints, features = rng.random((5, 6, 2)), rng.integers(3, size=(5, 6))
     together = merge(joints, features, 3)
     for joint, g, merged in zip(joints, features, together):
@@ -85,8 +85,8 @@ def test_fit_table_orders_labels_by_their_counts():
     np.testing.assert_allclose(np.diff(fit_table([[2, 5]], clip=9.0)), np.log(5.1 / 2.1))
 
 
-def test_largest_gap_by_trying_every_table():
-    rng = np.random.default_rng(0)
+def test_largest_gap_by_trying_every_table(seed):
+    rng = np.random.default_rng(seed)
     difference = rng.standard_normal((2, 3))
     gaps = []
     for outputs in itertools.product([-1.5, 1.5], repeat=6):

@@ -17,17 +17,17 @@ TESTABLE = [s for s, e in statements.items() if not e.not_testable]
 
 
 @pytest.mark.parametrize("slug", TESTABLE)
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_statement_holds(slug, seed):
-    result = check(slug, seed)
+@pytest.mark.parametrize("run", [0, 1, 2])
+def test_statement_holds(slug, run, seed):
+    result = check(slug, seed + run)
     assert result.holds, str(result)
     assert result.worst_slack >= 0
 
 
 @pytest.mark.parametrize("slug", [slug for slug, entry in statements.items() if entry.counterexamples])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_counterexamples_fail(slug, seed):
-    for why, result in statements[slug].broken(seed):
+@pytest.mark.parametrize("run", [0, 1, 2])
+def test_counterexamples_fail(slug, run, seed):
+    for why, result in statements[slug].broken(seed + run):
         assert not result.holds, f"{slug}: dropping «{why}» should break it"
         assert result.worst_slack < -1e-3, f"{slug}: «{why}» breaks it only within rounding ({result.worst_slack})"
 

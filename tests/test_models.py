@@ -11,16 +11,16 @@ SHAPES = [(1, 28), (3, 32), (1, 16)]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("channels", "size"), SHAPES)
-def test_images_in_one_output_a_class_out(name, channels, size):
-    torch.manual_seed(0)
+def test_images_in_one_output_a_class_out(name, channels, size, seed):
+    torch.manual_seed(seed)
     model = build(name, 7, channels, size)
     outputs = model(torch.rand(2, channels, size, size))
     assert outputs.shape == (2, 7) and torch.isfinite(outputs).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_samples_do_not_interact_and_mode_does_not_matter(name):
-    torch.manual_seed(0)
+def test_samples_do_not_interact_and_mode_does_not_matter(name, seed):
+    torch.manual_seed(seed)
     model = build(name, 3, 1, 16).double()
     for p in model.parameters():  # ViT's head starts at zero, which would hide everything
         torch.nn.init.normal_(p, std=0.1)
@@ -50,8 +50,8 @@ def test_parameters_counted_by_hand():
     assert count(build("vit", 10, 1, 16, 2, width)) == 17 * width + (tokens + 1) * width + 2 * layer + 2 * width + 10 * (width + 1)
 
 
-def test_model_b_is_model_a_plus_identities():
-    torch.manual_seed(0)
+def test_model_b_is_model_a_plus_identities(seed):
+    torch.manual_seed(seed)
     model, same = build("model-b", 4, 1, 8, depth=3, width=5), build("model-a", 4, 1, 8, depth=3, width=5, skip=True)
     assert str(model) == str(same)
     weights = list(model.parameters())
@@ -70,9 +70,9 @@ def test_model_b_is_model_a_plus_identities():
     assert torch.allclose(model_a(x), plain.flatten(1) @ weights[-2].T + weights[-1], atol=1e-6)
 
 
-def test_gain_and_norm_change_what_they_say_and_nothing_else():
+def test_gain_and_norm_change_what_they_say_and_nothing_else(seed):
     def make(**options):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return build("model-a", 4, 1, 8, depth=2, width=5, **options)
 
     plain, scaled, normed = make(), make(gain=3), make(norm="layer")
@@ -87,10 +87,10 @@ def test_gain_and_norm_change_what_they_say_and_nothing_else():
     assert torch.allclose(normed(x), plain[4:](h), atol=1e-5)
 
 
-def test_pruned_weights_are_the_smallest_and_are_no_part_of_theta():
-    torch.manual_seed(0)
+def test_pruned_weights_are_the_smallest_and_are_no_part_of_theta(seed):
+    torch.manual_seed(seed)
     plain = build("model-b", 4, 1, 8, depth=2, width=5)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     pruned = build("model-b", 4, 1, 8, depth=2, width=5, sparsity=0.6)
     layers = [[m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))] for model in (plain, pruned)]
     for before, after in zip(*layers, strict=True):

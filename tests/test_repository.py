@@ -54,7 +54,8 @@ def unused(tree, used):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             collected = node.name.startswith("Test" if isinstance(node, ast.ClassDef) else "test")
             fixture = any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
-            if not (collected or fixture or node.name in used):
+            hook = node.name.startswith("pytest_")  # pytest refuses one that it does not know
+            if not (collected or fixture or hook or node.name in used):
                 yield node.name
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.func import grad, jacrev
 
@@ -11,7 +11,6 @@ from clt_utils import models, sgd
 from clt_utils.duality import SHANNON, SQUARED, fenchel_young_loss
 
 seeds = st.integers(0, 2**31 - 1)
-few = settings(max_examples=8, deadline=None)
 
 
 def task(seed, n=5, generator=SHANNON):
@@ -31,7 +30,6 @@ def test_flat_losses_are_the_models():
 
 
 @given(seeds, st.integers(1, 5))
-@few
 def test_run_is_torchs_sgd(seed, m):
     model, inputs, targets, generator = task(seed)
     losses, theta = sgd.flat_losses(model, inputs, targets, generator)
@@ -71,23 +69,42 @@ def test_batches_of_one_run_are_fresh_not_an_epoch():
 
 
 @given(seeds)
-@few
+@example(4163)  # the power method is far from done after 60 products on these three
+@example(178)
+@example(229)
 def test_hessian_norm_is_the_largest_eigenvalue(seed):
     losses, theta = sgd.flat_losses(*task(seed))
     risk = lambda t: losses(t).mean()
     largest = torch.linalg.matrix_norm(jacrev(jacrev(risk))(theta), 2).item()
-    assert sgd.hessian_norm(risk, theta, iterations=60) == pytest.approx(largest, rel=0.02)
-    assert sgd.hessian_norm(risk, theta, iterations=2) <= largest * (1 + 1e-9)
+    assert largest * (1 - 1e-4) <= sgd.hessian_norm(risk, theta) <= largest * (1 + 1e-9)
 
 
-def test_hessian_norm_of_a_quadratic_and_of_a_plane():
-    H = torch.diag(torch.tensor([1.0, -5.0, 3.0])).double()
-    assert sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.ones(3).double()) == pytest.approx(5)
+@given(seeds, st.sampled_from([-1, 1]), st.floats(1e-4, 0.5))
+def test_hessian_norm_finds_the_right_end_of_an_indefinite_hessian(seed, sign, gap):
+    """A spectrum from −1 to 1 with one end longer than the other by a little."""
+    rng = np.random.default_rng(seed)
+    eigenvalues = sign * np.r_[1 + gap, rng.uniform(-1, 1, 48), -1]
+    Q = np.linalg.qr(rng.standard_normal((50, 50)))[0]
+    H = torch.from_numpy(Q @ np.diag(eigenvalues) @ Q.T)
+    found = sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.zeros(50).double(), tolerance=1e-6)
+    assert found == pytest.approx(1 + gap, rel=1e-6)
+
+
+def test_hessian_norm_of_a_plane_and_of_one_weight():
     assert sgd.hessian_norm(lambda t: t.sum(), torch.ones(3).double()) == 0.0
+    assert sgd.hessian_norm(lambda t: -3 * t @ t, torch.ones(1)) == pytest.approx(6)
+
+
+def test_hessian_norm_says_when_it_is_not_done():
+    H = torch.diag(torch.linspace(-0.9, 1, 300)).double()
+    with pytest.warns(UserWarning, match="with an error of .*Expected: an error of at most .*max_products"):
+        short = sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.zeros(300).double(), max_products=3)
+    assert short < 1
+    with pytest.raises(ValueError, match="tolerance=0.1"):
+        sgd.hessian_norm(lambda t: t @ t, torch.ones(3), tolerance=0.1)
 
 
 @given(seeds, st.floats(0.01, 3))
-@few
 def test_segment_smoothness(seed, step):
     """On a quadratic it is ‖Hd‖/‖d‖; on a network more points find no less, and a fine grid gives the descent lemma."""
     rng = np.random.default_rng(seed)
@@ -111,7 +128,6 @@ def test_segment_smoothness_looks_at_the_end_of_the_segment(points):
 
 
 @given(seeds, st.integers(1, 5))
-@few
 def test_gradient_bound_holds_once_the_step_is_short(seed, m):
     losses, theta = sgd.flat_losses(*task(seed))
     step = 1.0

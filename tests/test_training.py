@@ -46,8 +46,8 @@ def plain_sgd(config):
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "squared"}, {"schedule": "constant", "momentum": 0.0, "batch_size": 5},
                                      {"skip": True, "norm": "layer", "gain": 1.5}, {"sparsity": 0.5}])
-def test_training_is_plain_sgd(changes):
-    config = TINY.replace(learning_rate=0.1, **changes)
+def test_training_is_plain_sgd(changes, seed):
+    config = TINY.replace(learning_rate=0.1, seed=seed, **changes)
     trace = train(config)
     model, digits = plain_sgd(config)
     expected = measure(model, digits.inputs, digits.targets, training.GENERATORS[config.loss])
@@ -57,8 +57,8 @@ def test_training_is_plain_sgd(changes):
 
 
 @pytest.mark.parametrize("generator", [SHANNON, SQUARED])
-def test_measurements_against_torch_func(generator):
-    torch.manual_seed(0)
+def test_measurements_against_torch_func(generator, seed):
+    torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     inputs, targets = torch.randn(6, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 1])
     means = torch.eye(3, dtype=torch.float64)[targets]
@@ -113,8 +113,8 @@ def test_a_run_is_repeated_by_its_seed_whatever_the_global_one():
     assert train(TINY.replace(seed=1))["risk"][0] != first["risk"][0]
 
 
-def test_measuring_does_not_change_the_run_and_may_be_rarer():
-    every, rare = train(TINY.replace(epochs=4)), train(TINY.replace(epochs=4, probes=4))
+def test_measuring_does_not_change_the_run_and_may_be_rarer(seed):
+    every, rare = train(TINY.replace(epochs=4, seed=seed)), train(TINY.replace(epochs=4, seed=seed, probes=4))
     assert every["step"].tolist() == list(range(13)) and rare["step"].tolist() == [0, 3, 6, 9, 12]
     assert rare["epoch"].tolist() == [0, 1, 2, 3, 4]
     assert np.array_equal(rare["risk"], every["risk"][::3])
