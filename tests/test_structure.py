@@ -12,10 +12,18 @@ from torch import nn
 from torch.func import functional_call, jacrev
 from torch.utils.checkpoint import checkpoint
 
-from clt_utils import _graph, _sweep
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.structure import extreme_eigenvalues, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe, structure_matrix
+from clt_utils.structure import (
+    engine,
+    extreme_eigenvalues,
+    gradient_correlation,
+    gradient_energy,
+    graph,
+    matrix_free_eigenvalues,
+    probe,
+    structure_matrix,
+)
 
 
 def truth(model, inputs):
@@ -288,22 +296,22 @@ def test_errors_say_what_is_wrong(model, inputs, words):
 
 def test_out_of_memory_means_smaller_chunks(monkeypatch):
     model, inputs = build("lenet", 3, 1, 12), torch.randn(8, 1, 12, 12)
-    expected, block = structure_matrix(model, inputs), _sweep._block
+    expected, block = structure_matrix(model, inputs), engine._block
 
     def scarce(model, plans, x, *rest):
         if len(x) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return block(model, plans, x, *rest)
 
-    monkeypatch.setattr(_sweep, "_block", scarce)
+    monkeypatch.setattr(engine, "_block", scarce)
     with pytest.warns(UserWarning, match="2 samples at a time"):
         assert torch.allclose(structure_matrix(model, inputs, chunk=8), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_wrong_rule_is_noticed(monkeypatch):
     model, inputs = build("lenet", 3, 1, 12).double(), torch.randn(3, 1, 12, 12, dtype=torch.float64)
-    wrong = dict(_graph.RULES, ReluBackward0=lambda node, g, site: [2 * g])
-    monkeypatch.setattr(_graph, "RULES", wrong)
+    wrong = dict(graph.RULES, ReluBackward0=lambda node, g, site: [2 * g])
+    monkeypatch.setattr(graph, "RULES", wrong)
     with pytest.warns(UserWarning, match="disagree"):
         found = structure_matrix(model, inputs)
     assert torch.allclose(found, truth(model, inputs), rtol=1e-10)

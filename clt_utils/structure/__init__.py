@@ -1,4 +1,8 @@
-"""The structure matrix A_x = J_x J_xᵀ of every sample, its extreme eigenvalues, and the gradient energy."""
+"""The structure matrix A_x = J_x J_xᵀ of every sample, its extreme eigenvalues, and the gradient energy.
+
+This file is what you call. ``engine`` computes the matrices block by block, ``graph`` walks back through what autograd recorded,
+``rules`` says what happens at each layer.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ._checks import require, require_finite
-from ._sweep import forward, full_precision, leaves, sweep
-from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
+from .._checks import require, require_finite
+from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss
+from .engine import blocks, forward, full_precision
+from .graph import leaves
 
 
 def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | None = None, chunk: int | None = None) -> Tensor:
@@ -34,7 +39,7 @@ def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | N
             models whose samples interact or whose output is random.
     """
     _check(model, inputs, chunk)
-    A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in sweep(model, inputs, None, dtype, chunk)])
+    A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk)])
     return A.to(dtype or _dtype(model))
 
 
@@ -128,7 +133,7 @@ def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, 
 
 
 def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Tensor:
-    """g_x = ‖∇_θ d_Φ‖² = eᵀ A_x e of every sample, in one sweep and without A.
+    """g_x = ‖∇_θ d_Φ‖² = eᵀ A_x e of every sample, in one walk back and without A.
 
     Args:
         model, inputs: As in ``structure_matrix``.
@@ -147,7 +152,7 @@ def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator
         require_finite("outputs", outputs)
         return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
 
-    return torch.cat([gram[:, 0, 0] for _, gram in sweep(model, inputs, residual)])
+    return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual)])
 
 
 def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> float:
@@ -191,7 +196,7 @@ class Probe:
 
 
 def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Probe:
-    """Everything about each sample from one pass forward and one sweep back.
+    """Everything about each sample from one pass forward and one walk back.
 
     Args:
         model, inputs, targets, generator: As in ``gradient_energy``.
@@ -203,7 +208,7 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
     """
     _check(model, inputs, targets=targets)
-    outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in sweep(model, inputs))))
+    outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs))))
     outputs = outputs.double()
     prediction = generator.predict(outputs)
     e = prediction - as_mean(generator, targets, outputs)

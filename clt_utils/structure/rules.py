@@ -87,6 +87,7 @@ class Site(NamedTuple):
         return x.reshape(len(x), self.outer, self.samples, -1, *features).transpose(1, 2).flatten(2, 3)
 
     def param(self, i: int) -> bool:
+        """Whether this input is a parameter."""
         return self.wants[i] in ("alone", "shared")
 
 
@@ -324,21 +325,25 @@ def repeat(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
 
 
 def reshape(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """The same numbers in the shape of the input."""
     child, slot = node.next_functions[0]
     return [g.reshape(len(g), *child._input_metadata[slot].shape)]
 
 
 def transpose(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """The two axes back in their places."""
     ndim = g.dim() - 1
     return [g.transpose(_axis(node._saved_dim0, ndim) + 1, _axis(node._saved_dim1, ndim) + 1)]
 
 
 def permute(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """All axes back in their places."""
     order = [_axis(d, g.dim() - 1) for d in node._saved_dims]
     return [g.permute(0, *(order.index(d) + 1 for d in range(len(order))))]
 
 
 def select(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """Zero but for the slice that was taken."""
     sizes = node._saved_self_sym_sizes
     dim = _axis(node._saved_dim, len(sizes))
     index = _axis(node._saved_index, sizes[dim])
@@ -352,11 +357,13 @@ def _axis(d: int, n: int) -> int:
 
 
 def add(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """A sum hands the cotangent to both, to the second times its factor."""
     alpha = getattr(node, "_saved_alpha", 1)
     return [g, g if alpha == 1 else g * alpha][:len(site.wants)]
 
 
 def multiply(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """A product hands to each factor the cotangent times the other."""
     out: list[Entry] = [None, None]
     if site.wants[0]:
         out[0] = g * node._saved_other
@@ -366,6 +373,7 @@ def multiply(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
 
 
 def bmm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """A product of matrices, batch by batch."""
     x, y = site.wants
     return [_bmm(g, node._saved_mat2.mT) if x else None,
             _bmm(g.mT, node._saved_self).mT if y else None]
@@ -380,6 +388,7 @@ def _bmm(g: Tensor, matrix: Tensor) -> Tensor:
 
 
 def softmax(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
+    """g ∘ y less the share that keeps the sum of y at one."""
     y, dim = node._saved_result, _axis(node._saved_dim, g.dim() - 1) + 1
     g = g * y
     return [g.addcmul_(g.sum(dim, keepdim=True), y, value=-1)]

@@ -1,7 +1,7 @@
 """One walk back through the graph that autograd recorded, with all directions at once.
 
 The graph of a forward pass *is* the computation. Walking it from the outputs with D cotangents, we meet each parameter where it
-was used; there its share of the Gram matrix is contracted and dropped (``_layers``), so the Jacobian never exists.
+was used; there its share of the Gram matrix is contracted and dropped (``rules``), so the Jacobian never exists.
 
 Which axis of a cotangent holds the samples? We find out by *dyeing*: give sample b the colour c_b, pass a random cotangent u
 and its coloured twin c·u through a node, and see where the colours come out. They tell the axis, and whether samples mix.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._layers import LAYERS, RULES, TAKE_WINNERS, Entry, Node, Part, Site, Use, Winners, call, formed, whole
+from .rules import LAYERS, RULES, TAKE_WINNERS, Entry, Node, Part, Site, Use, Winners, call, formed, whole
 
 LEAF = "torch::autograd::AccumulateGrad"
 TRANSPOSED = ("TBackward0", "PermuteBackward0", "TransposeBackward0")
@@ -122,6 +122,7 @@ class Waiting(dict[tuple[Node, int], Any]):
         self.own: set = set()  # tensors made here, which may be written to
 
     def add(self, node: Node, slot: int, g: Entry) -> None:
+        """Put a cotangent where it is waited for, on top of what is there."""
         key, shape = (node, slot), node._input_metadata[slot].shape
         if key in self:
             self[key], g = whole(self[key]), whole(g)
@@ -265,6 +266,7 @@ class Dye:
         return torch.stack([u, self.coloured(u, outer)])
 
     def coloured(self, u: Tensor, outer: int) -> Tensor:
+        """u times the colour of its sample, the sample axis behind ``outer`` numbers."""
         return (u.reshape(outer, len(self.colours), -1) * self.colours[:, None]).reshape(u.shape)
 
     def find(self, pair: Any, hint: int) -> tuple[int | None, bool]:
@@ -283,5 +285,6 @@ class Dye:
 
 
 def divisors(n: int) -> list[int]:
+    """Every divisor of n, in order."""
     small = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
     return sorted({*small, *(n // d for d in small)})

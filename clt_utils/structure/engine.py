@@ -1,6 +1,6 @@
 """Running the structure engine: blocks of samples, one pass forward, one walk back, and what guards them.
 
-The walk is in ``_graph``, what happens at each layer in ``_layers``.
+The walk is in ``graph``, what happens at each layer in ``rules``.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ._checks import require
-from ._graph import Plan, leaves, nodes_below, nodes_of, plan_for, walk
-from ._layers import quietly
+from .._checks import require
+from .graph import Plan, leaves, nodes_below, nodes_of, plan_for, walk
+from .rules import quietly
 
 Directions = Callable[[Tensor, slice], Tensor]
 
@@ -24,8 +24,8 @@ BLOCK = 3000000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
 
-def sweep(model: nn.Module, inputs: Tensor, directions: Directions | None = None, dtype: torch.dtype | None = None,
-          chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = None, dtype: torch.dtype | None = None,
+           chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Forward and back, block of samples by block of samples.
 
     Args:
@@ -61,7 +61,7 @@ def sweep(model: nn.Module, inputs: Tensor, directions: Directions | None = None
         yield outputs, gram
 
 
-_plans: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of sweep: samples a block})
+_plans: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of walk: samples a block})
 
 
 @contextlib.contextmanager
