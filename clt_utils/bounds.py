@@ -237,6 +237,24 @@ def sgd_energy_bound(risk_drop: Numbers, interference: Numbers, *, n: int, batch
     return (n - 1) / c * (n * risk_drop / ((n - batch_size) * num_steps) + interference)
 
 
+@_pure("lam_max")
+def step_limit(lam_max: Numbers, *, batch_size: int, momentum: float = 0.0) -> Numbers:
+    """The step beyond which the linearized network diverges under squared loss, 2(1 + β)m/λ_max; a rule of thumb for the real one.
+
+    Args:
+        lam_max: Largest eigenvalue of the structure matrix of a sample of the batch.
+        batch_size: m.
+        momentum: β in [0, 1).
+
+    Returns:
+        The limit; below it nothing is promised.
+    """
+    _nonnegative(lam_max=lam_max)
+    require(batch_size >= 1, f"batch_size={batch_size}", "at least 1")
+    require(0 <= momentum < 1, f"momentum={momentum}", "a number in [0, 1)")
+    return 2 * (1 + momentum) * batch_size / lam_max
+
+
 # Architecture
 
 def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 1.0) -> tuple[float, float]:

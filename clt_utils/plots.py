@@ -23,7 +23,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from numpy.typing import ArrayLike
 
 from ._checks import require, require_name
-from .training import local_pearson
+from .correlation import local_pearson
 
 
 class Columns(Protocol):
@@ -304,7 +304,7 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
 
     Args:
         traces: One a seed; medians are drawn, in bands from the smallest to the largest value.
-        window: Measurements in a window of ``training.local_pearson``, which correlates logarithms; drawn at its middle.
+        window: Measurements in a window of ``correlation.local_pearson``, which correlates logarithms; drawn at its middle.
 
     Returns:
         A matplotlib figure with three panels over the epochs.

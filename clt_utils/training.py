@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -315,45 +314,6 @@ def find_device(name: str = "auto") -> torch.device:
     require(device.type != "mps" or torch.backends.mps.is_available(), f"{given}, which this machine does not have", '"cpu" or "auto"')
     require(device.type != "meta", f"{given}, which computes nothing", '"cpu" or "auto"')
     return device
-
-
-def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson correlation of log x and log y over a whole run.
-
-    Args:
-        x: Positive numbers, (n,).
-        y: Positive numbers, (n,).
-
-    Returns:
-        A number in [−1, 1]; nan if a value is not positive and finite, or if x or y is constant.
-    """
-    return float(local_pearson(x, y, np.size(x))[0])
-
-
-def local_pearson(x: ArrayLike, y: ArrayLike, window: int = 50) -> np.ndarray:
-    """Pearson correlation of log x and log y in every window of consecutive measurements, the paper's measure.
-
-    Args:
-        x: Positive numbers, (n,).
-        y: Positive numbers, (n,).
-        window: Length of a window, from 2 to n.
-
-    Returns:
-        (n − window + 1,); nan where the window holds a value that is not positive and finite, or where x or y is constant.
-    """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    require(x.ndim == 1 and x.shape == y.shape, f"x of shape {x.shape} and y of shape {y.shape}", "two sequences of equal length")
-    require(2 <= window <= len(x), f"window={window} for {len(x)} measurements", "from 2 to the number of measurements")
-
-    def deviations(values):
-        logs = np.log(np.where((values > 0) & np.isfinite(values), values, np.nan))
-        windows = np.lib.stride_tricks.sliding_window_view(logs, window)
-        return windows - windows.mean(-1, keepdims=True)
-
-    dx, dy = deviations(x), deviations(y)
-    scale = np.sqrt((dx**2).sum(-1) * (dy**2).sum(-1))
-    constant = np.minimum(np.abs(dx).max(-1), np.abs(dy).max(-1)) < 1e-12  # what rounding leaves of a constant
-    return np.where(constant, np.nan, (dx * dy).sum(-1) / np.where(constant, 1.0, scale)).clip(-1, 1)
 
 
 def _evenly_spaced(last, count):

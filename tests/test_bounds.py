@@ -41,6 +41,7 @@ CALLS = {
     "batch_energy": (dict(energy=2.0, gradient_norm_sq=0.5), dict(n=10, batch_size=3)),
     "sgd_gradient_bound": (dict(risk_drop=0.5, interference=-0.1), SGD),
     "sgd_energy_bound": (dict(risk_drop=0.5, interference=0.1), SGD),
+    "step_limit": (dict(lam_max=4.0), dict(batch_size=3, momentum=0.9)),
     "max_loss": (dict(output_range=3.0), dict(num_classes=4)),
     "generalization_range": (dict(max_loss=2.0, entropy_population=0.5, entropy_sample=0.4), {}),
     "tv_gap_bound": (dict(max_loss=2.0, tv=0.25), {}),
@@ -117,6 +118,9 @@ def test_nan_is_refused_by_name(name, argument):
     ("sgd_gradient_bound", dict(num_steps=0), "num_steps"),
     ("sgd_energy_bound", dict(num_steps=0), "num_steps"),
     ("sgd_energy_bound", dict(batch_size=10), "full batch"),
+    ("step_limit", dict(lam_max=-1.0), "lam_max"),
+    ("step_limit", dict(batch_size=0), "batch_size"),
+    ("step_limit", dict(momentum=1.0), "momentum"),
     ("max_loss", dict(output_range=-1.0), "output_range"),
     ("max_loss", dict(num_classes=1), "2 classes"),
     ("generalization_range", dict(entropy_sample=-0.1), "entropy_sample"),
@@ -259,6 +263,18 @@ def test_sgd_bounds_in_closed_form():
     assert bounds.sgd_energy_bound(0.5, 0.1, **SGD) == pytest.approx(9 / c * (10 * 0.5 / (7 * 7) + 0.1))
     # the paper's step 1/(2L): (n−m)M/(mc) = (8/3) L (n−m)M/m
     assert bounds.sgd_gradient_bound(0.0, 1.0, **SGD | dict(step=0.25)) == pytest.approx(8 / 3 * 2.0 * 7 / 3)
+
+
+@pytest.mark.parametrize("lam_max, batch_size, momentum", [(4.0, 1, 0.0), (65.0, 2, 0.9), (0.3, 7, 0.5)])
+def test_momentum_on_a_quadratic_diverges_beyond_the_limit_of_the_step_and_not_below(lam_max, batch_size, momentum):
+    limit = bounds.step_limit(lam_max, batch_size=batch_size, momentum=momentum)
+
+    def growth(step):
+        """Of the error by a step: the largest eigenvalue of (e_k, e_{k-1}) -> (e_{k+1}, e_k), on the curvature λ/m."""
+        map_of_step = [[1 + momentum - step * lam_max / batch_size, -momentum], [1, 0]]
+        return np.abs(np.linalg.eigvals(map_of_step)).max()
+
+    assert growth(0.99 * limit) < 1 < growth(1.01 * limit)
 
 
 # Architecture

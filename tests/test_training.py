@@ -15,7 +15,7 @@ from clt_utils import training
 from clt_utils.data import load
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.training import Trace, TrainConfig, local_pearson, measure, pearson, train
+from clt_utils.training import Trace, TrainConfig, measure, train
 
 TINY = TrainConfig.mini(limit=5, size=8, epochs=3, model="model-a", depth=1, width=3, device="cpu")
 
@@ -183,36 +183,6 @@ def test_thinning_keeps_the_ends_and_the_spacing(length, keep):
 def test_an_unknown_column_names_the_closest():
     with pytest.raises(ValueError, match="Did you mean 'lam_min'"):
         Trace(TINY, {"step": np.arange(2), "lam_min": np.ones(2)}, {})["lambda_min"]
-
-
-positive = st.floats(1e-6, 1e6)
-
-
-@given(arrays(float, 30, elements=positive), arrays(float, 30, elements=positive), st.integers(3, 30))
-def test_pearson_is_scipys_on_logarithms(x, y, window):
-    ours = local_pearson(x, y, window)
-    assert ours.shape == (30 - window + 1,)
-    for start, value in enumerate(ours):
-        a, b = np.log(x[start:start + window]), np.log(y[start:start + window])
-        if np.ptp(a) < 1e-6 or np.ptp(b) < 1e-6:  # too close to constant for either to mean anything
-            continue
-        assert value == pytest.approx(stats.pearsonr(a, b).statistic, abs=1e-6)
-    assert pearson(x, y) == pytest.approx(local_pearson(x, y, 30)[0], nan_ok=True)
-
-
-def test_pearson_where_it_is_not_defined():
-    x = np.exp(np.arange(10.0))
-    assert pearson(x, x**-2) == pytest.approx(-1)
-    assert np.isnan(pearson(x, np.full(10, 0.1)))
-    for bad in (0, -1, np.inf, np.nan):
-        y = x.copy()
-        y[4] = bad
-        assert np.isnan(pearson(x, y))
-        assert np.isnan(local_pearson(x, y, 3)).tolist() == [False] * 2 + [True] * 3 + [False] * 3
-    with pytest.raises(ValueError, match="equal length"):
-        pearson(x, x[:5])
-    with pytest.raises(ValueError, match="window=50 for 10"):
-        local_pearson(x, x)
 
 
 def test_presets(monkeypatch):
