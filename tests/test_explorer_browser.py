@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from test_browser import QuietHandler, browser, visit
 
-from clt_utils import plots
+from clt_utils import figures, plots
 from clt_utils.explore import explore
 
 matplotlib.use("agg")
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     """A folder with the page: two explorers of the same figures and a figure that stands alone."""
     folder = tmp_path_factory.mktemp("site")
     explorers = [explore(None, curve, slope=[1, 2, 4], flip=[False, True]), explore(None, curve, slope=[1, 2, 4])]
-    fig = plots.models_ab()
+    fig = figures.models_ab()
     outputs = [explorer._repr_mimebundle_()["text/html"] for explorer in explorers]
     outputs.append(plots.svg(fig, "Models A and B, block by block."))
     plt.close(fig)

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from scipy import stats
-from scipy.optimize import brentq
 
-from clt_utils import plots
+from clt_utils import figures, plots
 
 matplotlib.use("agg")
 ALT = "Five words are enough here."
@@ -56,7 +54,7 @@ def test_no_two_lines_differ_by_color_alone():
 
 
 FIGURES = {"risk": lambda: plots.risk_between_bounds(traces(), sharp=True), "spectrum": lambda: plots.spectrum(traces()),
-           "energy_and_optimum": plots.energy_and_optimum, "framework": plots.framework, "models_ab": plots.models_ab}
+           "energy_and_optimum": figures.energy_and_optimum, "framework": figures.framework, "models_ab": figures.models_ab}
 
 
 @pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
@@ -66,14 +64,14 @@ def test_svg_is_small_well_formed_and_takes_the_colors_of_the_page(figure):
     assert root.attrib["role"] == "img" and root.attrib["aria-label"] == ALT
     assert len(text) < 120_000
     assert "currentColor" in text and "#000000" not in text and "<style" not in text and "http" not in text
-    assert text.count("#ffffff") == (2 if figure is plots.models_ab else 0)  # no white behind; two plus signs lie on blue
+    assert text.count("#ffffff") == (2 if figure is figures.models_ab else 0)  # no white behind; two plus signs lie on blue
 
 
 def test_ids_are_unique_over_figures_and_every_reference_leads_somewhere():
-    figures = [plots.svg(plots.risk_between_bounds(traces()), ALT) for _ in range(2)]
-    ids = [re.findall(r' id="([^"]+)"', text) for text in figures]
+    texts = [plots.svg(plots.risk_between_bounds(traces()), ALT) for _ in range(2)]
+    ids = [re.findall(r' id="([^"]+)"', text) for text in texts]
     assert ids[0] and not set(ids[0]) & set(ids[1])
-    for text, own in zip(figures, ids, strict=True):
+    for text, own in zip(texts, ids, strict=True):
         assert len(own) == len(set(own))
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) == set(own)
 
@@ -81,17 +79,17 @@ def test_ids_are_unique_over_figures_and_every_reference_leads_somewhere():
 @pytest.mark.parametrize("alt", ["", "a figure", None, "   "])
 def test_figure_without_words_is_refused(alt):
     with pytest.raises(ValueError, match="what the figure shows"):
-        plots.show(plots.models_ab(), alt=alt)
+        plots.show(figures.models_ab(), alt=alt)
 
 
 def test_words_are_escaped():
-    assert ET.fromstring(plots.svg(plots.models_ab(), 'risk < 1 & "more"\nwords follow here')).attrib["aria-label"] == \
+    assert ET.fromstring(plots.svg(figures.models_ab(), 'risk < 1 & "more"\nwords follow here')).attrib["aria-label"] == \
         'risk < 1 & "more" words follow here'
 
 
 def test_show_gives_every_format_and_closes_the_figure():
     InteractiveShell.instance()  # without one, display only prints
-    fig = plots.models_ab()
+    fig = figures.models_ab()
     with capture_output() as shown:
         plots.show(fig, alt=ALT)
     data = shown.outputs[0].data
@@ -163,46 +161,6 @@ def test_seeds_measured_at_different_steps_are_refused():
         plots.spectrum(given)
 
 
-def test_a_watched_network_has_its_local_correlations_at_the_middle_of_the_windows():
-    given = traces(seeds=3, steps=40)
-    for i, trace in enumerate(given):
-        trace["epoch"] = trace["step"] / 8
-        trace["upper"] = 2.0 + np.sin(trace["step"] + i)
-    fig = plots.watched(given, window=10)
-    assert [len(ax.get_lines()) for ax in fig.axes] == [5, 3, 3]
-    line = fig.axes[2].get_lines()[1]
-    expected = np.median([stats.pearsonr(np.log(t["risk"][4:14]), np.log(t["upper"][4:14])).statistic for t in given])
-    assert line.get_ydata()[4] == pytest.approx(expected)
-    assert line.get_xdata()[4] == pytest.approx(given[0]["epoch"][4:14].mean())
-    plt.close(fig)
-
-
-def test_groups_side_by_side_share_a_scale():
-    given = traces(seeds=3, steps=100)
-    for trace in given:
-        trace["epoch"] = trace["step"] / 8
-    fig = plots.side_by_side({"one": given, "another": given[:1]}, ("risk", "lower"))
-    left, right = fig.axes
-    assert (left.get_title(), right.get_title()) == ("one", "another") and left.get_ylim() == right.get_ylim()
-    np.testing.assert_allclose(left.get_lines()[0].get_ydata(), np.median([trace["risk"] for trace in given], axis=0))
-    np.testing.assert_allclose(right.get_lines()[1].get_ydata(), given[0]["lower"])
-    plt.close(fig)
-
-
-def test_start_and_end_show_medians_and_extremes():
-    given = traces(seeds=3)
-    for i, trace in enumerate(given):
-        trace["lam_max"] = trace["lam_min"] * (2.0 + i)
-    fig = plots.start_and_end({"depth": {2: (given, given), None: (given, given[:1] * 3)}})
-    assert [text.get_text() for text in fig.axes[3].get_xticklabels()] == ["2", "none"]
-    bars = fig.axes[1].containers
-    assert [bar.get_label() for bar in bars] == ["Model A, start", "Model A, end", "Model B, start", "Model B, end"]
-    np.testing.assert_allclose(bars[0][0].get_ydata(), [3, 3])
-    np.testing.assert_allclose(bars[3][0].get_ydata(), [3, 2])
-    np.testing.assert_allclose([segment[:, 1] for segment in bars[0][2][0].get_segments()], [[2, 4], [2, 4]])
-    plt.close(fig)
-
-
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_fixed_axes_have_room_for_the_legend_and_for_powers_of_ten(rows):
     fig, ax = plots.fixed_axes(legend_rows=rows)
@@ -220,27 +178,6 @@ def test_fixed_axes_have_room_for_the_legend_and_for_powers_of_ten(rows):
 def test_unknown_curve_names_the_closest():
     with pytest.raises(ValueError, match="lower_sharp"):
         plots.draw_curve(plt.subplots()[1], traces(), "lower_shrap")
-
-
-def test_energy_figure_marks_the_stationary_points_with_their_energy():
-    """The numbers in the picture against root finding and finite differences of the two losses."""
-    def losses(theta, first):
-        return np.array([(theta - first) ** 2 / 2, (theta**2 - 4) ** 2 / 2])
-
-    def gradients(theta, first):
-        return (losses(theta + 1e-5, first) - losses(theta - 1e-5, first)) / 2e-5
-
-    axes = np.array(plots.energy_and_optimum().axes).reshape(3, 2)
-    for column, first in zip(axes.T, (0.5, 2.0), strict=True):
-        grid = np.linspace(-2.6, 2.6, 300)
-        slopes = [gradients(theta, first).mean() for theta in grid]
-        roots = [brentq(lambda theta: gradients(theta, first).mean(), a, b)
-                 for a, b, sa, sb in zip(grid, grid[1:], slopes, slopes[1:], strict=False) if sa * sb < 0]
-        assert len(roots) == 3
-        for ax, number in ((column[0], lambda t: losses(t, first).sum()),
-                           (column[2], lambda t: (gradients(t, first) ** 2).mean())):
-            assert [text.get_text() for text in ax.texts] == [f"{number(root):.2f}" for root in roots]
-            np.testing.assert_allclose([text.get_position()[0] for text in ax.texts], roots, atol=1e-4)
 
 
 def test_log_axis_writes_what_its_ticks_are():

@@ -1,0 +1,228 @@
+"""The figures that the book composes by hand: several panels of runs seen together, and drawings that explain.
+
+Pictures that fit any data are in ``plots``, and the house style is set there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from .correlation import local_pearson
+from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
+
+# ---- runs seen together
+
+def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("upper_sharp", "risk", "lower_sharp")) -> Figure:
+    """The same curves over the epochs for several groups of runs, a panel each, on one scale.
+
+    Args:
+        groups: The title of each panel -> its traces, one a seed; medians are drawn, in bands from the smallest to the largest value.
+        names: Columns, of ``CURVES``.
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
+    for ax, (title, traces) in zip(axes[0], groups.items()):
+        for name in names:
+            draw_curve(ax, traces, name, "epoch")
+        log_scale(ax)
+        ax.set(title=title, xlabel="epoch")
+    axes[0, 0].set_ylabel("log scale")
+    legend(fig)
+    return fig
+
+
+def watched(traces: Sequence[Columns], window: int) -> Figure:
+    """A network watched as the paper does: risk between its bounds, spectrum and energy, local correlation of bound and risk.
+
+    Args:
+        traces: One a seed; medians are drawn, in bands from the smallest to the largest value.
+        window: Measurements in a window of ``correlation.local_pearson``, which correlates logarithms; drawn at its middle.
+
+    Returns:
+        A matplotlib figure with three panels over the epochs.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.4))
+    for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
+                                (r"risk $\hat R$ and its bounds", r"eigenvalues $\lambda$, energy $\hat E$")):
+        for name in names:
+            draw_curve(ax, traces, name, "epoch")
+        log_scale(ax)
+        ax.set(title=f"{title}\n(log scale)")
+    length = min(len(trace["epoch"]) for trace in traces)
+    middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
+    some = np.linspace(0, len(middle) - 1, min(len(middle), POINTS)).round().astype(int)
+    for name in ("lower_sharp", "upper", "upper_sharp"):
+        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, some]
+        axes[2].plot(middle[some], np.median(local, axis=0), **CURVES[name])
+        axes[2].fill_between(middle[some], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
+    axes[2].set(title="correlation of log bound\nand log risk, in a window", ylim=(-1.05, 1.05))
+    for ax in axes:
+        ax.set(xlabel="epoch")
+    legend(fig, ncols=3)
+    return fig
+
+
+def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -> Figure:
+    """λ_min, condition number, energy and risk at the first (hollow, dashed) and the last measurement (filled), by a property.
+
+    Args:
+        groups: The name of each property -> {value: (runs of Model A, runs of Model B)}, one run a seed; a column each.
+
+    Returns:
+        A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
+    """
+    measures = {r"$\lambda_{\min}$": lambda run: run["lam_min"],
+                r"$\lambda_{\max}/\lambda_{\min}$": lambda run: run["lam_max"] / run["lam_min"],
+                r"energy $\hat E$": lambda run: run["energy"], r"risk $\hat R$": lambda run: run["risk"]}
+    fig, axes = plt.subplots(4, len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
+    for column, (group, values) in zip(axes.T, groups.items()):
+        for ax, measure in zip(column, measures.values()):
+            for model, (letter, color, marker) in enumerate((("A", "vermillion", "o"), ("B", "blue", "s"))):
+                for at, when, dash, face in ((0, "start", "--", "none"), (-1, "end", "-", COLORS[color])):
+                    seen = np.array([[measure(run)[at] for run in runs[model]] for runs in values.values()])
+                    middle = np.median(seen, axis=1)
+                    places = np.arange(len(seen)) + 0.16 * model + 0.08 * (at == -1) - 0.12
+                    ax.errorbar(places, middle, [middle - seen.min(1), seen.max(1) - middle], color=COLORS[color], linestyle=dash,
+                                marker=marker, markersize=4, markerfacecolor=face, linewidth=1, label=f"Model {letter}, {when}")
+            log_scale(ax)
+            ax.minorticks_off()  # half of the picture's bytes
+            ax.set_xticks(range(len(values)), ["none" if value is None else f"{value}" for value in values])
+        column[-1].set_xlabel(group)
+    for ax, label in zip(axes[:, 0], measures):
+        ax.set_ylabel(label)
+    legend(fig, ncols=2, title="median of the seeds, bar: smallest to largest; all scales logarithmic", alignment="left")
+    return fig
+
+
+# ---- drawings that explain
+
+def energy_and_optimum() -> Figure:
+    """Figure 2: zero mean gradient is not zero energy (slug ``energy-global-optimum``).
+
+    One parameter θ, two samples with outputs θ and θ², half squared losses. On the left no θ fits both targets, on the right
+    θ = 2 does. Rows: risk (summed), mean gradient, mean energy; markers where the mean gradient is zero.
+
+    Returns:
+        A matplotlib figure.
+    """
+    theta = np.linspace(-2.6, 2.6, POINTS)
+    fig, axes = plt.subplots(3, 2, figsize=(6.6, 5.4), sharex=True, sharey="row")
+    titles = ("no $\\theta$ fits both", "$\\theta=2$ fits both")
+    for column, targets, title in zip(axes.T, ((0.5, 4), (2, 4)), titles, strict=True):
+        a, b = np.polynomial.Polynomial([-targets[0], 1]), np.polynomial.Polynomial([-targets[1], 0, 1])  # the two errors
+        ga, gb = a * a.deriv(), b * b.deriv()  # and their gradients
+        risk, mean_gradient, energy = (a**2 + b**2) / 2, (ga + gb) / 2, (ga**2 + gb**2) / 2
+        still = np.sort(mean_gradient.roots().real)
+        for ax, curve, color, below in zip(column, (risk, mean_gradient, energy), ("black", "blue", "vermillion"),
+                                           (-3, None, -5), strict=True):
+            ax.plot(theta, curve(theta), color=COLORS[color], linestyle="-")
+            ax.axhline(0, color="black", linewidth=0.8)
+            for at, marker in zip(still, "so^", strict=True):
+                ax.plot(at, curve(at), marker, color=COLORS[color], markersize=6)
+                if below is not None:
+                    ax.text(at, below, f"{abs(curve(at)):.2f}", ha="center", va="center")
+        column[0].set_title(f"targets {targets[0]:g} and {targets[1]:g}: {title}")
+        column[2].set_xlabel(r"parameter $\theta$")
+    for ax, label, limits in zip(axes[:, 0], ("risk\n(summed)", "mean\ngradient", "mean energy\n$\\hat E$"),
+                                 ((-5, 14), (-6, 6), (-9, 26)), strict=True):
+        ax.set(ylabel=label, ylim=limits)
+    return fig
+
+
+def framework() -> Figure:
+    """Figure 1: the framework of conjugate learning (slug ``conjugate-learning``), from the data to its two questions.
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, ax = _canvas(100, 80)
+    black, blue, vermillion, green = (COLORS[name] for name in ("black", "blue", "vermillion", "green"))
+    _panel(ax, 1, 45, 98, 34, black, "Conjugate learning", "a loss made by a generator and its conjugate")
+    _box(ax, 10.5, 58, 13, 11, "data\n$(x,\\,y)$", black)
+    _box(ax, 35, 64.5, 24, 8.5, "sufficient statistic\n$T(y)$, e.g. one-hot $1_y$", blue)
+    _box(ax, 35, 51.5, 24, 8.5, "model (dual space)\n$f=f_\\theta(x)$", vermillion)
+    _box(ax, 64, 62, 22, 13, "loss\n$d_\\Phi(T(y);f)=\\Phi(T(y))$\n$+\\,\\Phi^*(f)-\\langle T(y),f\\rangle$", black)
+    _box(ax, 88.5, 64.5, 17, 11, "generator $\\Phi$,\nits domain holds\nprior knowledge", blue)
+    _box(ax, 88.5, 51.5, 17, 8.5, "prediction\n$\\hat y=\\nabla\\Phi^*(f)$", vermillion)
+    for start, end in (((17, 60), (23, 63.5)), ((17, 56), (23, 52.5)), ((47, 64.5), (53, 64.5)), ((47, 53.5), (55, 55.5)),
+                       ((47, 50.5), (80, 50.5)), ((80, 64.5), (75, 64.5)), ((88.5, 59), (88.5, 55.75)),
+                       ((25, 45), (25, 39.5)), ((75, 45), (75, 39.5))):
+        _arrow(ax, start, end)
+    _panel(ax, 1, 1, 48, 38.5, vermillion, "Trainability", "how low can training push the risk?")
+    _box(ax, 13.5, 23, 21, 9, "gradient energy\n$g=\\|\\nabla_\\theta d_\\Phi\\|^2$", vermillion)
+    _box(ax, 36.5, 23, 21, 9, "structure matrix\n$A_x=J_xJ_x^\\top$", vermillion)
+    _box(ax, 25, 8.5, 44, 10, "$g/\\lambda_{\\max}(A_x)\\;\\leq\\;\\|\\hat y-T(y)\\|^2\\;\\leq\\;g/\\lambda_{\\min}(A_x)$\n"
+         "and the residual controls the risk", black, size=9)
+    _panel(ax, 51, 1, 48, 38.5, green, "Generalization", "how far off is the risk on new data?")
+    _box(ax, 59.7, 23, 13.4, 9, "entropy\n$\\mathrm{Ent}_\\Phi(Y|X)$", green, size=9)
+    _box(ax, 75, 23, 13.4, 9, "information\nloss", green, size=9)
+    _box(ax, 90.3, 23, 13.4, 9, "largest\nloss $\\gamma$", green, size=9)
+    _box(ax, 75, 8.5, 44, 10,
+         "$\\mathrm{Ent}_q(Y|U)-\\gamma\\;\\leq\\;R-\\hat R\\;\\leq\\;\\gamma-\\mathrm{Ent}_{\\hat q}(Y|U)$\n"
+         "$\\mathrm{Ent}(Y|U)=\\mathrm{Ent}(Y|X)+$ information loss", black, size=9)
+    for x, to in ((13.5, 18), (36.5, 32), (59.7, 66), (75, 75), (90.3, 84)):
+        _arrow(ax, (x, 18.5), (to, 13.5))
+    return fig
+
+
+def models_ab() -> Figure:
+    """Figure 3: Models A and B, depth n_d and width n_w, without and with identity skips (slug ``depth-skip``).
+
+    Returns:
+        A matplotlib figure.
+    """
+    fig, ax = _canvas(100, 41)
+    black, blue, vermillion = (COLORS[name] for name in ("black", "blue", "vermillion"))
+    for y, name in ((30, "Model A"), (11, "Model B: identity skips $I$")):
+        skip = y == 11
+        ax.text(0, y + 7.5, name, weight="bold", va="center")
+        _box(ax, 5, y, 9, 8, "image\n$x$", black, size=9)
+        _box(ax, 19, y, 13, 8, "4×4 patches,\nReLU", blue, size=8.5)
+        _box(ax, 39, y, 15, 8, "block 1\n3×3 conv, ReLU", vermillion, size=8.5)
+        _box(ax, 68, y, 15, 8, "block $n_d$\n3×3 conv, ReLU", vermillion, size=8.5)
+        _box(ax, 88, y, 8, 8, "linear", blue, size=9)
+        ax.text(54, y, "…", ha="center", va="center", size=14)
+        ax.text(97.5, y, "$f_\\theta(x)$", ha="center", va="center")
+        for start, end in ((9.5, 12.5), (25.5, 31.5), (46.5, 52), (56, 60.5), (75.5, 84), (92, 94.5)):
+            _arrow(ax, (start, y), (end, y))
+        for x in (39, 68) if skip else ():
+            ax.add_patch(Circle((x + 10, y), 1.3, facecolor=blue, edgecolor=blue))
+            ax.text(x + 10, y - 0.1, "+", ha="center", va="center", color="white", weight="bold")
+            ax.plot([x - 10, x - 10, x + 10], [y, y - 7, y - 7], color=blue, linestyle="--")
+            _arrow(ax, (x + 10, y - 7), (x + 10, y - 1.3), color=blue)
+            ax.text(x, y - 5.5, "$I$", ha="center", va="center")
+    ax.text(53.5, 37.5, "depth: $n_d$ blocks; width: $n_w$ channels in each", ha="center", va="center")
+    return fig
+
+
+def _canvas(width, height):
+    """Empty axes in which a unit is the same length in both directions."""
+    fig, ax = plt.subplots(figsize=(7.2, 7.2 * height / width))
+    ax.set(xlim=(-0.5, width + 0.5), ylim=(0, height), aspect="equal")
+    ax.axis("off")
+    return fig, ax
+
+
+def _box(ax, x, y, width, height, text, color, size=9.5):
+    """A rounded box around (x, y), its text in the colour of the page."""
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=1",
+                                facecolor=color + "1f", edgecolor=color, linewidth=1.2))
+    ax.text(x, y, text, ha="center", va="center", size=size, linespacing=1.3)
+
+
+def _panel(ax, x, y, width, height, color, title, subtitle):
+    """A dashed frame with its lower left corner at (x, y), titled at its top."""
+    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.5", facecolor="none",
+                                edgecolor=color, linestyle="--", linewidth=1.2))
+    ax.text(x + width / 2, y + height - 3.2, title, ha="center", va="center", weight="bold")
+    ax.text(x + width / 2, y + height - 6.6, subtitle, ha="center", va="center", size=9)
+
+
+def _arrow(ax, start, end, color="black"):
+    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=color))
