@@ -1,4 +1,4 @@
-# The commands of the README. Everything lives in .venv and _build.
+# All commands; the README says what most of them are for. What they install goes into .venv, what they make into _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: site test fuzz portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
@@ -25,7 +25,7 @@ endif
 # The first line keeps the chapters' opening cell for Colab in line with the address of the book in _config.yml.
 # A build that was interrupted, or ended with a warning, leaves pages that the next one would take for finished.
 site: $(STAMP) $(ASSIGNMENTS)
-	@$(BIN)/python book/_ext/colab.py
+	@$(BIN)/python tools/colab.py
 	@if [ -e $(UNFINISHED) ]; then \
 		echo "The last build did not finish: all pages are written anew. What chapters printed is kept."; \
 		rm -rf $(HTML) _build/.doctrees; \
@@ -62,22 +62,22 @@ portable: $(STAMP)
 
 # The whole book in one PDF, printed by the Chromium that the browser tests use.
 pdf: browser site
-	@CHROMIUM=$$($(FIND_CHROMIUM)) $(BIN)/python book/_ext/publish.py pdf
+	@CHROMIUM=$$($(FIND_CHROMIUM)) $(BIN)/python tools/publish.py pdf
 
 # The website in one zip, to carry along and to open without a network.
 archive: site
-	@$(BIN)/python book/_ext/publish.py archive
+	@$(BIN)/python tools/publish.py archive
 
 # Asks every external link whether it is still there; without a network it lists them and says so. The site comes first: what
 # Sphinx has read without a complaint here, it would not complain about there.
 linkcheck: site
 	@rm -rf _build/linkcheck
 	@$(BIN)/jupyter-book build book --builder custom --custom-builder linkcheck --path-output . --config _config.yml --toc "$(CURDIR)/_toc.yml" -q >/dev/null 2>&1 || true
-	@$(BIN)/python book/_ext/publish.py links
+	@$(BIN)/python tools/publish.py links
 
 # The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
 student instructor: $(STAMP)
-	@$(BIN)/python book/_ext/editions.py $@
+	@$(BIN)/python tools/editions.py $@
 
 # The slides alone, to carry along; as a part of the website they are under teach/slides/.
 slides: site
@@ -85,10 +85,10 @@ slides: site
 
 # What students get and what grades them, and how long grading takes; the site wants only the first.
 assignments: $(STAMP)
-	@$(BIN)/python book/teach/assignments/build.py --record
+	@$(BIN)/python tools/make_assignments.py --record
 
-$(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb book/teach/assignments/*.py)
-	@$(BIN)/python book/teach/assignments/build.py
+$(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb) tools/make_assignments.py
+	@$(BIN)/python tools/make_assignments.py
 	@touch $@
 
 lab: $(STAMP)

@@ -1,16 +1,14 @@
 """Where the built website is, and which pages it must have."""
 
 from functools import cache
-from pathlib import Path
 
-import yaml
 from bs4 import BeautifulSoup
-from publish import pages
 
-ROOT = Path(__file__).resolve().parents[1]
+from notebooks import ROOT, pages, table_of_contents
+
 SITE = ROOT / "_build" / "html"
 
-CHAPTERS = list(pages(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
+CHAPTERS = list(pages(table_of_contents()))
 CODE = [f"code/{path.relative_to(ROOT).with_suffix('')}" for path in sorted((ROOT / "clt_utils").rglob("*.py"))]
 PAGES = [*CHAPTERS, "search", *CODE]
 

@@ -4,10 +4,10 @@ import re
 
 import nbformat
 import pytest
-from editions import GRADES, chapters, exercises
 from sitemap import ROOT
 
 from clt_utils.exercises import load_answers, verdict
+from notebooks import GRADES, chapters, exercises
 
 CHAPTERS = chapters()
 NAMES = [str(path.relative_to(ROOT / "book").with_suffix("")) for path in CHAPTERS]

@@ -7,9 +7,9 @@ from functools import cache
 import claims
 import nbformat
 import pytest
-from editions import chapters
 
 from clt_utils.ledger import statements
+from notebooks import chapters
 
 CHAPTERS = {path.stem: path for path in chapters()}
 DEFINITIONS = claims.REGISTERS / "definitions.json"  # the words of what the ledger cannot check: label, fingerprint

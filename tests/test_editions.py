@@ -2,16 +2,19 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 
 import nbformat
 import pytest
-from editions import chapters, exercises, pieces, without_solutions, write
+from editions import without_solutions, write
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sitemap import ROOT
+
+from notebooks import chapters, exercises, pieces
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +110,10 @@ def test_command_writes_an_edition(tmp_path):
     for name in ("_toc.yml", "clt_utils", "book/foundations", "book/trainability", "book/generalization", "book/practice", "book/results"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
-    script = tmp_path / "book" / "_ext" / "editions.py"
-    script.parent.mkdir()
-    script.write_text((ROOT / "book" / "_ext" / "editions.py").read_text(encoding="utf-8"), encoding="utf-8")
-    done = subprocess.run([sys.executable, script, "student"], text=True, capture_output=True, check=True)
+    for name in ("editions.py", "notebooks.py"):
+        (tmp_path / "tools").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
+    done = subprocess.run([sys.executable, tmp_path / "tools" / "editions.py", "student"], text=True, capture_output=True, check=True)
     assert done.stdout == "The student edition is written to _build/student/ and _build/student.zip.\n"
     assert (tmp_path / "_build" / "student.zip").is_file() and not (tmp_path / "_build" / "instructor").exists()
     with pytest.raises(ValueError, match="'student' or 'instructor'"):

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import clt_utils
+from notebooks import notebook_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,7 +27,6 @@ else:
 
 ROOT = Path(__file__).parents[1]
 
-NOTEBOOKS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if not {".ipynb_checkpoints", "_build"} & set(path.parts))
 MODULES = [name for _, name, _ in pkgutil.walk_packages(clt_utils.__path__, "clt_utils.")]
 
 
@@ -60,7 +60,7 @@ def test_public_functions_have_types_and_docstrings(name):
         assert inspect.getdoc(function) or isinstance(function, property), f"{name}.{where}: no docstring"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebook_files(), ids=lambda path: path.stem)
 def test_notebook_is_kept_clean(path):
     text = path.read_text(encoding="utf-8")
     assert strip_notebooks.stripped(text).rstrip() == text.rstrip(), "run tools/strip_notebooks.py on it"

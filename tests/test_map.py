@@ -6,10 +6,10 @@ import nbformat
 import networkx as nx
 import pytest
 from clt_map import drawing, needs, reduced
-from editions import GRADES, chapters, exercises
 from sitemap import ROOT, html, parsed
 
 from clt_utils.ledger import statements
+from notebooks import GRADES, chapters, exercises
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from compared_cells import LIST, compared_cells
 from sitemap import CHAPTERS, ROOT
 
@@ -109,6 +110,16 @@ def test_no_cell_asks_not_to_be_run_or_compared():
 
 
 # ---- files that somebody uses
+
+def test_the_folder_of_extensions_holds_the_extensions_of_the_settings():
+    """Each is loaded from there, and what is run by hand or by make stands in tools/."""
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]
+    loaded = {f"{name}.py" for name in settings["local_extensions"]}
+    there = {path.name for path in kept_files() if path.parent == ROOT / "book" / "_ext"}
+    assert there == loaded and set(settings["local_extensions"]) <= set(settings["config"]["extensions"]), (
+        f"Given: {sorted(there ^ loaded)} in only one of book/_ext/ and _config.yml. Expected: Sphinx extensions, each named there under "
+        "local_extensions and extensions. Name it there; a script or what it reads moves to tools/.")
+
 
 def test_no_file_is_large():
     for path in kept_files():

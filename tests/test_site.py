@@ -26,6 +26,7 @@ from pypdf import PdfReader
 from sitemap import CHAPTERS, PAGES, ROOT, SITE, html, parsed
 
 from clt_book import fingerprint
+from notebooks import notebook_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -294,11 +295,10 @@ def test_only_an_address_that_is_gone_fails(entry, status, tmp_path, capsys):
 @pytest.fixture
 def chapters(tmp_path):
     """A copy of all chapters with the real settings -> set_url(url), which brings them in line with that address."""
-    for path in (ROOT / "book").rglob("*.ipynb"):
-        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
-            target = tmp_path / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+    for path in notebook_files():
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
     def set_url(url):
         config = re.sub(r"(?m)^  url: .*", f'  url: "{url}"', (ROOT / "_config.yml").read_text(encoding="utf-8"))
@@ -368,7 +368,7 @@ THEOREM = "```{prf:theorem}\n:label: one-below-two\n$1 < 2$.\n```\n"
 @pytest.fixture
 def small_book(tmp_path):
     """A book of one chapter with the real configuration and extension -> build(prose, code) -> the finished process."""
-    for name in ("_config.yml", "book/_ext", "book/_static", "book/_templates", "book/references.bib", "clt_utils/_checks.py",
+    for name in ("_config.yml", "tools", "book/_ext", "book/_static", "book/_templates", "book/references.bib", "clt_utils/_checks.py",
                  "clt_utils/provenance.py", "clt_utils/ledger/core.py"):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)

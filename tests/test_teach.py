@@ -8,7 +8,6 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import build
 import clt_slides
 import nbformat
 import nbformat.v4 as nbf
@@ -18,6 +17,9 @@ from axe_playwright_python.sync_playwright import Axe
 from jupyter_cache import get_cache
 from sitemap import ROOT, SITE, html, parsed
 from test_browser import QuietHandler, browser, visit
+
+import make_assignments
+from notebooks import parts
 
 TEACH = ROOT / "book" / "teach"
 
@@ -44,7 +46,7 @@ def batch_gradient(gradients, m):
 def built(tmp_path_factory):
     """built(name) -> the folder of an assignment, generated once."""
     folder = tmp_path_factory.mktemp("assignments")
-    return functools.cache(lambda name: build.generate(name, folder))
+    return functools.cache(lambda name: make_assignments.generate(name, folder))
 
 
 def notebooks(folder):
@@ -56,10 +58,10 @@ def notebooks(folder):
 def graded(folder, notebook, tmp_path):
     submission = tmp_path / f"{folder.name}.ipynb"
     nbformat.write(notebook, submission)
-    return build.grade(submission, folder / "autograder" / "autograder.zip")
+    return make_assignments.grade(submission, folder / "autograder" / "autograder.zip")
 
 
-@pytest.mark.parametrize("name", build.NAMES)
+@pytest.mark.parametrize("name", make_assignments.NAMES)
 def test_solution_gets_all_points(name, built, tmp_path):
     _, solved = notebooks(built(name))
     result = graded(built(name), solved, tmp_path)
@@ -67,7 +69,7 @@ def test_solution_gets_all_points(name, built, tmp_path):
     assert result["total"] == result["possible"] == 20
 
 
-@pytest.mark.parametrize("name", build.NAMES)
+@pytest.mark.parametrize("name", make_assignments.NAMES)
 def test_empty_notebook_gets_no_point_and_says_why(name, built, tmp_path):
     student, _ = notebooks(built(name))
     result = graded(built(name), student, tmp_path)
@@ -76,7 +78,7 @@ def test_empty_notebook_gets_no_point_and_says_why(name, built, tmp_path):
         assert seen["failed"] and all(len(message.split()) > 4 for message in seen["failed"]), question
 
 
-@pytest.mark.parametrize("name", build.NAMES)
+@pytest.mark.parametrize("name", make_assignments.NAMES)
 def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name, built, tmp_path):
     """Three right answers, one that fits its visible example only, two missing."""
     student, solved = notebooks(built(name))
@@ -87,19 +89,19 @@ def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name,
             cell.source = answers[cell.id]
         elif cell.id == f"{cheated}-solution":
             cell.source = code
-    result, asked = graded(built(name), student, tmp_path), build.questions(name)
+    result, asked = graded(built(name), student, tmp_path), make_assignments.questions(name)
     expected = {q: entry["points"] if q in ("q1", "q2", "q3") else entry["shown"] if q == cheated else 0 for q, entry in asked.items()}
     assert {q: seen["points"] for q, seen in result["questions"].items()} == expected
     assert 0 < result["total"] == sum(expected.values()) < 20
 
 
-@pytest.mark.parametrize("name", build.NAMES)
+@pytest.mark.parametrize("name", make_assignments.NAMES)
 def test_students_see_neither_solutions_nor_hidden_tests(name, built):
     source = nbformat.read(TEACH / "assignments" / f"{name}.ipynb", 4)
     student, _ = notebooks(built(name))
     text = nbformat.writes(student)
     hidden = [cell for cell in source.cells if "hidden: true" in cell.source]
-    assert len(hidden) >= len(build.questions(name)) == 6
+    assert len(hidden) >= len(make_assignments.questions(name)) == 6
     for cell in hidden:
         assert re.search(r'failure_message: "(.+)"', cell.source)[1] not in json.loads(json.dumps(text))
     for cell in source.cells:
@@ -109,18 +111,18 @@ def test_students_see_neither_solutions_nor_hidden_tests(name, built):
     assert not any("SOLUTION" in cell.source for cell in student.cells)
 
 
-@pytest.mark.parametrize("name", build.NAMES)
+@pytest.mark.parametrize("name", make_assignments.NAMES)
 def test_points_are_stated_and_recorded(name):
-    asked = build.questions(name)
-    recorded = json.loads(build.RECORD.read_text(encoding="utf-8"))["graded"][name]
+    asked = make_assignments.questions(name)
+    recorded = json.loads(make_assignments.RECORD.read_text(encoding="utf-8"))["graded"][name]
     assert sum(question["points"] for question in asked.values()) == recorded["points"] == 20
     assert all(question["title"] and 0 < question["shown"] < question["points"] for question in asked.values())
 
 
 def test_grading_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BUILT", tmp_path)
+    monkeypatch.setattr(make_assignments, "BUILT", tmp_path)
     with pytest.raises(SystemExit, match=r"make assignments"):
-        build.main(["--grade", "practice", "some.ipynb"])
+        make_assignments.main(["--grade", "practice", "some.ipynb"])
 
 
 # ---- slides
@@ -265,10 +267,8 @@ def test_links_of_the_slides_lead_somewhere(name):
 
 def test_course_has_ten_weeks_and_reads_the_whole_book():
     weeks = yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8"))
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter["file"] for part in toc["parts"] if part.get("numbered") for chapter in part["chapters"]]
     assert len(weeks) == 10
-    assert sorted(page for week in weeks for page in week["read"]) == sorted(chapters)
+    assert sorted(page for week in weeks for page in week["read"]) == sorted(page for part in parts().values() for page in part)
     words = " ".join(week.get("assignment", "") for week in weeks)
     assert all(f"{i} handed out" in words and f"{i} due" in words for i in range(1, 5))
 

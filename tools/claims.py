@@ -26,10 +26,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).resolve().parents[1]
+from notebooks import ROOT, read_notebook
+
 REGISTERS = ROOT / "tests" / "claims"
 COMPARED = "nbval-check-output"
 REASONS = {
@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = next((ROOT / "book").glob(f"*/{Path(name).stem}.ipynb"), None)
         if path is None:
             parser.error(f"Given: {name}. Expected: a chapter of the book, such as conjugates.")
-        notebook, file = nbformat.read(path, 4), register_file(path)
+        notebook, file = read_notebook(path), register_file(path)
         register = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if options.write:
             decided = {(sentence, written): why for sentence, entry in register.items() for written, why in entry.items() if why[:1] != "?"}

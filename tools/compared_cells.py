@@ -6,20 +6,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 from strip_notebooks import COMPARED
 
-ROOT = Path(__file__).resolve().parents[1]
+from notebooks import ROOT, notebook_files, read_notebook
+
 LIST = ROOT / "tests" / "compared_cells.txt"
 
 
 def compared_cells(book: Path = ROOT / "book") -> Iterator[str]:
     """Every cell that has the tag and an output that says something, as chapter#cell."""
-    for path in sorted(book.rglob("*.ipynb")):
-        if not {".ipynb_checkpoints", "_build"} & set(path.relative_to(book).parts):
-            for cell in nbformat.read(path, as_version=4).cells:
-                if COMPARED in cell.metadata.get("tags", []) and any(output.get("text", "").strip() for output in cell.outputs):
-                    yield f"{path.relative_to(book).with_suffix('').as_posix()}#{cell.id}"
+    for path in notebook_files(book):
+        for cell in read_notebook(path).cells:
+            if COMPARED in cell.metadata.get("tags", []) and any(output.get("text", "").strip() for output in cell.outputs):
+                yield f"{path.relative_to(book).with_suffix('').as_posix()}#{cell.id}"
 
 
 if __name__ == "__main__":

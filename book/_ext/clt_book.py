@@ -7,12 +7,12 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-import nbformat
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
@@ -25,7 +25,10 @@ from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
 from sphinx.writers.html5 import HTML5Translator
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # first, so that no package of the same name is in the way
+
+from notebooks import ROOT, read_notebook
+
 WORDS_A_MINUTE = 200
 WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so many words
 
@@ -97,7 +100,7 @@ def run_chapters(app, env, docnames):
     cache = get_cache(app.config.nb_execution_cache_path)
     missing = {}
     for path in filter(lambda path: path.suffix == ".ipynb", (Path(env.doc2path(name)) for name in docnames)):
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read_notebook(path)
         if not is_cached(cache, notebook):
             missing[path] = notebook
     failed = []

@@ -4,15 +4,13 @@ import html
 import re
 from pathlib import Path
 
-import nbformat
 import networkx as nx
-import yaml
 from docutils import nodes
-from editions import GRADES, chapters, exercises, pieces
 from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
 
 from clt_book import ROOT, generated, table
+from notebooks import GRADES, chapters, exercises, parts, pieces, read_notebook
 
 REFERENCE = re.compile(r"\{prf:ref\}`(?:[^`<]*<)?([\w-]+)>?`")
 PAGE = re.compile(r"\{doc\}`(?:[^`<]*<)?([\w./-]+)>?`")
@@ -40,14 +38,14 @@ def needs(root: Path = ROOT) -> nx.DiGraph:
     """
     from clt_utils.ledger import statements  # here, because it loads torch
 
-    parts = [part for part in yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))["parts"] if part.get("numbered")]
-    graph = nx.DiGraph(parts=[part["caption"] for part in parts])
-    for number, part in enumerate(parts):
-        for row, page in enumerate(part["chapters"]):
-            graph.add_node(page["file"], part=number, row=row)
+    book = parts(root)
+    graph = nx.DiGraph(parts=list(book))
+    for number, pages in enumerate(book.values()):
+        for row, page in enumerate(pages):
+            graph.add_node(page, part=number, row=row)
     for path in chapters(root):
         page = str(path.relative_to(root / "book").with_suffix(""))
-        text = "\n\n".join(piece.text for piece in pieces(nbformat.read(path, as_version=4)) if piece.kind == "prose")
+        text = "\n\n".join(piece.text for piece in pieces(read_notebook(path)) if piece.kind == "prose")
         needed = NEEDED.search(text)
         asked = needed[0] if needed else ""
         for slug in dict.fromkeys(REFERENCE.findall(text)):
@@ -183,7 +181,7 @@ def exercise_counts(app: Sphinx, docname: str) -> nodes.table:
     """How many exercises of each grade the chapters have, and how many check their answer."""
     rows, sums = [], [0] * (len(GRADES) + 2)
     for path in chapters():
-        page, found = str(path.relative_to(ROOT / "book").with_suffix("")), exercises(nbformat.read(path, as_version=4))
+        page, found = str(path.relative_to(ROOT / "book").with_suffix("")), exercises(read_notebook(path))
         counts = [*(sum(e.grade == grade for e in found) for grade in GRADES), len(found), sum(bool(e.self_check) for e in found)]
         sums = [a + b for a, b in zip(sums, counts, strict=True)]
         title = make_refnode(app.builder, docname, page, "", nodes.Text(app.env.titles[page].astext()))

@@ -15,16 +15,16 @@ import sys
 from pathlib import Path
 from string import Template
 
-import nbformat
 import sphinx_revealjs
 from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from nbformat import NotebookNode
 from sphinx.util import logging
 
-from clt_book import executed_chapters
+from clt_book import ROOT, executed_chapters
+from notebooks import read_notebook
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "book" / "teach" / "slides"
 REVEAL = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs"
 REVEAL_FILES = ("dist/reveal.js", "dist/reveal.css", "dist/reset.css", "plugin/notes/notes.js", "LICENSE")
@@ -108,10 +108,10 @@ def output(executed: Path, chapter: str, cell_id: str) -> str:
 
 
 @functools.cache
-def executed_cells(executed: Path, chapter: Path) -> dict[str, nbformat.NotebookNode]:
+def executed_cells(executed: Path, chapter: Path) -> dict[str, NotebookNode]:
     """The cells of a chapter with their outputs, by id; read once, though a deck shows many of them."""
     try:
-        notebook = get_cache(str(executed)).merge_match_into_notebook(nbformat.read(chapter, as_version=4))[1]
+        notebook = get_cache(str(executed)).merge_match_into_notebook(read_notebook(chapter))[1]
     except (KeyError, FileNotFoundError):
         raise LookupError(f"Given: the chapter {chapter}, which is not in {executed}. Expected: an executed chapter. Run `make site` "
                           "first.") from None

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import yaml
@@ -15,8 +14,8 @@ from sphinx.util.nodes import make_refnode
 from sphinx_exercise.nodes import exercise_subtitle
 
 from clt_book import ROOT, counted, duration, generated, minutes_to_read, table
-
-sys.path.append(str(ROOT / "book" / "teach" / "assignments"))
+from make_assignments import BUILT, NAMES, questions
+from notebooks import parts
 
 TEACH = ROOT / "book" / "teach"
 MINUTES_A_SLIDE = 3  # with questions to the class; the guide says so
@@ -61,8 +60,6 @@ def slide_decks(app, docname):
 
 def assignment_list(app, docname):
     """The assignments: what they ask, the points, and the notebook to hand out."""
-    from build import NAMES, questions
-
     rows = []
     for i, name in enumerate(NAMES, 1):
         asked = questions(name)
@@ -79,8 +76,6 @@ def hand_out(app, error):
     """Put the students' notebooks beside the page that links to them."""
     if error or app.builder.format != "html" or "teach/index" not in app.env.all_docs:
         return
-    from build import BUILT, NAMES
-
     target = Path(app.outdir, "teach", "assignments")
     target.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
@@ -112,13 +107,6 @@ def chapter_times(app, docname):
             rows.append([[page_link(app, docname, chapter)], [nodes.Text(part)],
                          [nodes.Text(counted(minutes_to_read(app.env.get_doctree(chapter)), "minute"))], [nodes.Text(ran)]])
     return table(("Chapter", "Part", "To read", "To run"), rows, "chapter-times", "cards")
-
-
-def parts():
-    """The chapters of each part that has slides."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return {part["caption"]: [chapter["file"] for chapter in part["chapters"]] for part in toc["parts"]
-            if part.get("caption", "").lower() in DECKS}
 
 
 def page_link(app, docname, page):

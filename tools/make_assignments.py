@@ -3,9 +3,9 @@
 A source is a notebook with its solutions and tests, in the format of Otter Assign. From each come, under
 ``_build/assignments/NAME``: ``student/NAME.ipynb`` to hand out, and ``autograder/autograder.zip`` to grade with.
 
-    python book/teach/assignments/build.py                     generate all
-    python book/teach/assignments/build.py --record            the same, grade every solution, and record how long it took
-    python book/teach/assignments/build.py --grade NAME FILES  grade submissions; one line each, details beside them
+    python tools/make_assignments.py                     generate all
+    python tools/make_assignments.py --record            the same, grade every solution, and record how long it took
+    python tools/make_assignments.py --grade NAME FILES  grade submissions; one line each, details beside them
 """
 
 import argparse
@@ -18,10 +18,10 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-import nbformat
+from notebooks import ROOT, read_notebook
 
-SOURCES = Path(__file__).resolve().parent
-BUILT = SOURCES.parents[2] / "_build" / "assignments"
+SOURCES = ROOT / "book" / "teach" / "assignments"
+BUILT = ROOT / "_build" / "assignments"
 RECORD = SOURCES / "grading.json"
 NAMES = ("foundations", "trainability", "generalization", "practice")
 
@@ -30,7 +30,7 @@ def questions(name: str) -> dict[str, dict]:
     """Title, points and points that visible tests give, of every question of a source, by its number "q1", "q2", ..."""
     found: dict[str, dict] = {}
     question: dict = {}
-    for cell in nbformat.read(SOURCES / f"{name}.ipynb", 4).cells:
+    for cell in read_notebook(SOURCES / f"{name}.ipynb").cells:
         if cell.source.startswith("# BEGIN QUESTION"):
             entries = dict(line.split(": ", 1) for line in cell.source.splitlines()[1:])
             question = found[entries["name"]] = {"points": int(entries["points"]), "shown": 0, "title": ""}

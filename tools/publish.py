@@ -1,6 +1,6 @@
 """What is made from the built website: the whole book in one PDF, the site in one archive, a report on its external links.
 
-    python book/_ext/publish.py pdf | archive | links
+    python tools/publish.py pdf | archive | links
 """
 
 import json
@@ -16,22 +16,14 @@ from urllib.parse import quote, unquote, urlsplit
 import yaml
 from bs4 import BeautifulSoup
 
-ROOT = Path(__file__).resolve().parents[2]
+from notebooks import ROOT, pages, table_of_contents
+
 BUILD = ROOT / "_build"
 SITE = BUILD / "html"
 NAME = "conjugate-learning-theory"
 TITLE = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
-
-
-def pages(toc):
-    """Every page named in a piece of the table of contents, in order."""
-    for key, value in toc.items() if isinstance(toc, dict) else enumerate(toc):
-        if key in ("root", "file"):
-            yield value
-        elif isinstance(value, (dict, list)):
-            yield from pages(value)
 
 
 def find_chromium():
@@ -71,7 +63,7 @@ def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
 
 def whole_book(names=None):
     """All pages of the site, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    toc = table_of_contents()
     names = names or list(pages(toc))
     first = read(names[0])
     book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
@@ -175,7 +167,7 @@ START = """<!doctype html>
 def archive(target=BUILD / f"{NAME}.zip"):
     """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
     read("index")
-    root = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["root"]
+    root = table_of_contents()["root"]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         out.writestr(f"{NAME}/START-HERE.html", START.format(title=TITLE, page=quote(f"{root}.html")))
         for path in sorted(SITE.rglob("*")):

@@ -1,17 +1,17 @@
 """The first cell of a chapter on Colab: it fetches the book, whose address is `repository: url` in _config.yml.
 
-    python book/_ext/colab.py      writes the cell into every chapter; without an address it takes the cell out
+    python tools/colab.py      writes the cell into every chapter; without an address it takes the cell out
 
 Colab opens a chapter alone, without the package and the recorded runs. Anywhere else the cell does nothing, and the website
 does not show it.
 """
 
 import json
-from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from notebooks import ROOT, notebook_files
+
 ID = "open-in-colab"
 CODE = """\
 # In Colab: fetch the book with its package and its recorded runs. Anywhere else this does nothing.
@@ -36,9 +36,7 @@ def main(root=ROOT):
     """Bring all chapters in line with the setting and say which changed."""
     repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]
     changed = []
-    for path in sorted((root / "book").rglob("*.ipynb")):
-        if any(part.startswith((".", "_")) for part in path.relative_to(root).parts):
-            continue
+    for path in notebook_files(root / "book"):
         before = path.read_text(encoding="utf-8")
         after = with_cell(json.loads(before), repository["url"], repository["branch"])
         if after != json.loads(before):
