@@ -1,7 +1,16 @@
 """The code behind the interactive textbook on conjugate learning theory.
 
-Read the modules in this order; arrows of import point one way only:
-data, models, duality -> structure -> bounds -> ledger, training -> sweeps -> explore, plots -> the chapters.
+Each module is one idea, to be read from top to bottom in one sitting. Read them in this order; a module imports only from
+the lines above its own, and a test holds it to that:
+
+    data, models, duality                  samples, networks, and the generators from which all else comes
+    provenance, correlation, exercises     what a record was made by, how two curves go together, the readers' self-checks
+    structure, bounds, entropy             what the theory measures on a network, bounds, and measures on distributions
+    dual_steps, plots                      steps in the dual; pictures of data
+    sgd, finite, figures                   plain SGD, a finite world solved exactly, the drawn figures
+    ledger, training, diagnose             every statement with its check, one training loop, the reader's own model
+    sweeps                                 grids of training runs, recorded
+    explore                                sliders over them
 """
 
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -112,7 +113,7 @@ def writable(folder: Path) -> Path:
                               f"yours. {ELSEWHERE}") from error
 
 
-def _balanced(targets, num_classes, limit, seed):
+def _balanced(targets: Tensor, num_classes: int, limit: int, seed: int) -> Tensor:
     """Indices of ``limit`` samples: one of each class in turn, classes and samples in random order."""
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(targets), generator=random)
@@ -124,7 +125,7 @@ def _balanced(targets, num_classes, limit, seed):
     return (turn * num_classes + place).argsort()[:limit]
 
 
-def _digits(split):
+def _digits(split: str) -> tuple[Tensor, Tensor, int]:
     from sklearn.datasets import load_digits  # imported here: a second that models and training need not wait for
 
     bunch = load_digits()
@@ -136,12 +137,12 @@ def _digits(split):
     return images[keep], targets[keep], 10
 
 
-def _torchvision(name, split, root):
+def _torchvision(name: str, split: str, root: str | Path | None) -> tuple[Tensor, Tensor, int]:
     from torchvision import datasets  # imported here, as above
 
     root = Path(root) if root else cache_folder() / "data"
 
-    def read(download):
+    def read(download: bool) -> Any:
         return getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=download)
 
     try:

@@ -53,14 +53,14 @@ def ball_smoothness(L: float, radius: float) -> Smoothness:
     require(L > 0 and radius > 0, f"L={L}, radius={radius}", "two positive numbers")
     scale = lambda g: np.sqrt((L * radius) ** 2 + _norm(g) ** 2)
 
-    def value(d):
+    def value(d: np.ndarray) -> np.ndarray:
         inside = 1 - (_norm(d) / radius) ** 2
         return np.where(inside >= 0, L * radius**2 * (1 - np.sqrt(np.maximum(inside, 0))), np.inf)
 
     return Smoothness(value, lambda g: radius * (scale(g) - L * radius), lambda g: radius * g / scale(g))
 
 
-def _norm(x):
+def _norm(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(x, axis=-1)
 
 
@@ -77,7 +77,7 @@ def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective,
     """
     require(1 < p <= 2, f"p={p}", "1 < p ≤ 2", "Beyond 2 the gradient is not Hölder continuous on the whole space.")
 
-    def objective(theta):
+    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
         r = a @ theta - y
         return (np.abs(r) ** p).mean() / p, a.T @ (np.sign(r) * np.abs(r) ** (p - 1)) / len(y)
 

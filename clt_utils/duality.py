@@ -54,33 +54,33 @@ class Generator:
 
 # Domains, up to rounding ---------------------------------------------------------------------------------------------
 
-def _tolerance(x):
+def _tolerance(x: Tensor) -> float:
     return max(1e-6, 16 * torch.finfo(x.dtype).eps)
 
 
-def _in_space(mu):
+def _in_space(mu: Tensor) -> Tensor:
     return torch.isfinite(mu).all(-1)
 
 
-def _in_simplex(mu):
+def _in_simplex(mu: Tensor) -> Tensor:
     return _in_orthant(mu) & ((mu.sum(-1) - 1).abs() <= _tolerance(mu))
 
 
-def _in_orthant(mu):
+def _in_orthant(mu: Tensor) -> Tensor:
     return (mu >= -_tolerance(mu)).all(-1) & _in_space(mu)
 
 
-def _in_box(low, high):
+def _in_box(low: float, high: float) -> Callable[[Tensor], Tensor]:
     return lambda mu: ((mu >= low - _tolerance(mu)) & (mu <= high + _tolerance(mu))).all(-1)
 
 
-def _nonnegative(x):
+def _nonnegative(x: Tensor) -> Tensor:
     return torch.where(x < 0, 0, x)  # unlike clamp, with derivative 1 at the border
 
 
 # Deformed exponential and logarithm: the ordinary ones at α = 1, powers otherwise, without loss of digits in between ---
 
-def _deformed_exp(x, alpha):
+def _deformed_exp(x: Tensor, alpha: float) -> Tensor:
     """[1 + (α−1)x]₊^(1/(α−1)); e^x at α = 1."""
     if alpha == 1:
         return x.exp()
@@ -88,14 +88,14 @@ def _deformed_exp(x, alpha):
     return torch.where(inside, (torch.log1p((alpha - 1) * torch.where(inside, x, 0)) / (alpha - 1)).exp(), 0)
 
 
-def _deformed_log(x, alpha):
+def _deformed_log(x: Tensor, alpha: float) -> Tensor:
     """(x^(α−1) − 1)/(α−1) for x ≥ 0, α > 1; its derivative at 0 is taken as 0."""
     positive = x > 0
     log = torch.where(positive, x, 1).log()
     return torch.where(positive, torch.expm1((alpha - 1) * log) / (alpha - 1), -1 / (alpha - 1))
 
 
-def _entropic_loss(mu, log_p, alpha=1.0):
+def _entropic_loss(mu: Tensor, log_p: Tensor, alpha: float = 1.0) -> Tensor:
     """Σ_k of the divergence of μ_k from p_k ≥ 0 under (t^α − t)/(α(α−1)), t log t at α = 1, from the deformed log of p.
 
     Where log_p says "below zero" (off the support of entmax) the linear part that a restricted domain adds is included.
@@ -188,12 +188,12 @@ HUBER = Generator(
 """Φ = ½‖μ‖² on the box [−1, 1]^K, whose conjugate is Huber's function. Targets lie in the box: not Huber regression."""
 
 
-def _huber_loss(mu, f):
+def _huber_loss(mu: Tensor, f: Tensor) -> Tensor:
     prediction = f.clamp(-1, 1)
     return (0.5 * (mu - prediction).square() + (prediction - mu) * (f - prediction)).sum(-1)
 
 
-def _sparsemax_threshold(f):
+def _sparsemax_threshold(f: Tensor) -> Tensor:
     """τ with Σ_k [f_k − τ]₊ = 1, (..., 1), by sorting."""
     top = f.sort(-1, descending=True).values
     excess = top.cumsum(-1) - 1
@@ -202,25 +202,25 @@ def _sparsemax_threshold(f):
     return excess.gather(-1, (size - 1).clamp_min(0)) / size  # size is 0 only for NaNs
 
 
-def _shifted(f):
+def _shifted(f: Tensor) -> tuple[Tensor, Tensor]:
     """(f − max f, max f): generators on the simplex see only differences of outputs."""
     top = f.detach().amax(-1, keepdim=True)
     return f - top, top
 
 
-def _gini_loss(mu, f):
+def _gini_loss(mu: Tensor, f: Tensor) -> Tensor:
     f, _ = _shifted(f)
     threshold = _sparsemax_threshold(f)
     return (0.5 * (mu - (f - threshold).relu()).square() + _nonnegative(mu) * (threshold - f).relu()).sum(-1)
 
 
-def _gini_conjugate(f):
+def _gini_conjugate(f: Tensor) -> Tensor:
     f, top = _shifted(f)
     threshold = _sparsemax_threshold(f)
     return (top + threshold)[..., 0] + 0.5 * (f - threshold).relu().square().sum(-1)
 
 
-def _gini_predict(f):
+def _gini_predict(f: Tensor) -> Tensor:
     f, _ = _shifted(f)
     return (f - _sparsemax_threshold(f)).relu()
 
@@ -260,7 +260,7 @@ def tsallis(alpha: float) -> Generator:
     alpha = float(alpha)
     require(1 < alpha < math.inf, f"alpha={alpha}", "a finite number above 1", "Use SHANNON for alpha = 1.")
 
-    def normalizer(f):
+    def normalizer(f: Tensor) -> Tensor:
         """λ with Σ_k [1 + (α−1)(f_k − λ)]₊^(1/(α−1)) = 1 for outputs with max f = 0, (..., 1), once differentiable."""
         with torch.no_grad():
             low = torch.zeros_like(f[..., :1])
@@ -274,21 +274,21 @@ def tsallis(alpha: float) -> Generator:
             weights = weights / weights.sum(-1, keepdim=True)
         return low + (weights * (f - f.detach())).sum(-1, keepdim=True)  # the implicit function theorem
 
-    def value(mu):
+    def value(mu: Tensor) -> Tensor:
         return torch.where(_in_simplex(mu), (_nonnegative(mu) * _deformed_log(mu, alpha)).sum(-1) / alpha, torch.inf)
 
-    def conjugate(f):
+    def conjugate(f: Tensor) -> Tensor:
         f, top = _shifted(f)
         log_p = f - normalizer(f)
         power = (1 + (alpha - 1) * log_p).relu()
         return (top + f - log_p)[..., 0] + ((power * _deformed_exp(log_p, alpha)).sum(-1) - 1) / alpha
 
-    def predict(f):
+    def predict(f: Tensor) -> Tensor:
         f, _ = _shifted(f)
         p = _deformed_exp(f - normalizer(f), alpha)
         return p / p.detach().sum(-1, keepdim=True)  # rounding alone keeps the sum from 1
 
-    def loss(mu, f):
+    def loss(mu: Tensor, f: Tensor) -> Tensor:
         f, _ = _shifted(f)
         return _entropic_loss(mu, f - normalizer(f), alpha)
 
@@ -313,7 +313,7 @@ def power(p: float) -> Generator:
     require(1 < p < math.inf, f"p={p}", "a finite number above 1")
     q = p / (p - 1)
 
-    def loss(mu, f):
+    def loss(mu: Tensor, f: Tensor) -> Tensor:
         nu = predict(f)
         terms = mu.abs() ** p / p + f.abs() ** q / q - mu * f
         with torch.no_grad():  # as in _entropic_loss
@@ -322,7 +322,7 @@ def power(p: float) -> Generator:
             correction = torch.where(t.abs() < 0.5, accurate.clamp_min(0), terms.clamp_min(0)) - terms
         return (terms + torch.where(correction.isfinite(), correction, 0)).sum(-1)
 
-    def predict(f):
+    def predict(f: Tensor) -> Tensor:
         return f.sign() * f.abs() ** (q - 1)
 
     local = {-1: f"σ = {p - 1:g}·M^{p - 2:g} where both μ and ŷ stay in [−M, M]", 0: "both exact, everywhere",
@@ -358,7 +358,7 @@ def fenchel_young_loss(generator: Generator, targets: Tensor, outputs: Tensor) -
     return _loss(generator, as_mean(generator, targets, outputs), outputs)
 
 
-def _loss(generator, mu, f):
+def _loss(generator: Generator, mu: Tensor, f: Tensor) -> Tensor:
     if generator.loss is not None:
         return generator.loss(mu, f)
     return generator.value(mu) + generator.conjugate(f) - (mu * f).sum(-1)
@@ -392,7 +392,7 @@ def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     return mu
 
 
-def _known_false(condition):
+def _known_false(condition: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     try:
@@ -401,7 +401,7 @@ def _known_false(condition):
         return False
 
 
-def _explain(generator, targets, mu, outputs, is_label):
+def _explain(generator: Generator, targets: Tensor, mu: Tensor, outputs: Tensor, is_label: bool) -> None:
     bad = int((~outputs.isfinite()).sum())
     require(bad == 0, f"outputs with {bad} of {outputs.numel()} entries NaN or infinite", "finite numbers",
             "Look for a learning rate that is too large or inputs that are not scaled.")

@@ -124,12 +124,12 @@ def total_variation(p: Array, q: Array) -> Array:
     return _like(p, 0.5 * (p_ - q_).abs().sum())
 
 
-def _entropy(p, generator):
+def _entropy(p: Tensor, generator: Generator) -> Tensor:
     vertices = torch.eye(p.shape[-1], dtype=p.dtype)
     return (p * generator.value(vertices)).sum(-1) - generator.value(p)
 
 
-def _information_loss(q, features, generator):
+def _information_loss(q: Tensor, features: Tensor, generator: Generator) -> Tensor:
     weight, conditional = _split(q)
     _, group = features.unique(return_inverse=True)
     _, merged = _split(torch.zeros(int(group.max()) + 1, q.shape[1], dtype=q.dtype).index_add(0, group, q))
@@ -137,13 +137,13 @@ def _information_loss(q, features, generator):
     return (weight[seen] * bregman_divergence(generator, conditional[seen], merged[group[seen]])).sum()
 
 
-def _split(q):
+def _split(q: Tensor) -> tuple[Tensor, Tensor]:
     """The joint (n_x, K) as marginal weights (n_x,) and conditional distributions (n_x, K); uniform where the weight is 0."""
     weight = q.sum(-1)
     return weight, torch.where(weight[:, None] > 0, q / torch.where(weight > 0, weight, 1)[:, None], 1 / q.shape[1])
 
 
-def _distribution(p, name, dims=None):
+def _distribution(p: Array, name: str, dims: int | None = None) -> Tensor:
     """The array as a float64 tensor, checked: nonnegative, and summing to one over the last ``dims`` (all by default)."""
     p = torch.as_tensor(p, dtype=torch.float64, device="cpu").detach()
     require(p.numel() > 0 and p.ndim >= (dims or 1), f"`{name}` of shape {tuple(p.shape)}", f"at least {dims or 1} dimensions")
@@ -155,5 +155,5 @@ def _distribution(p, name, dims=None):
     return p
 
 
-def _like(given, result):
+def _like(given: Array, result: Tensor) -> Array:
     return result if isinstance(given, Tensor) else result.numpy()[()]

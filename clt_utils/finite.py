@@ -161,7 +161,7 @@ def estimate_conditional_entropy(counts: np.ndarray, generator: Generator = SHAN
                     float(np.sqrt((n - 1) * (weight @ (without - mean) ** 2))))
 
 
-def _unnormalized(counts, generator):
+def _unnormalized(counts: np.ndarray, generator: Generator) -> np.ndarray:
     """Σ_y c_y Φ(1_y) − c Φ(c_·/c) of rows of counts with sum c, 0 for an empty row, (m, K) -> (m,)."""
     total = counts.sum(-1, keepdims=True)
     p = torch.from_numpy(np.where(total > 0, counts / np.maximum(total, 1), 1 / counts.shape[-1]))

@@ -35,7 +35,7 @@ def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Ge
     parameters = dict(model.named_parameters())
     sizes = [p.numel() for p in parameters.values()]
 
-    def losses(theta):
+    def losses(theta: Tensor) -> Tensor:
         parts = {name: part.view_as(p) for (name, p), part in zip(parameters.items(), theta.split(sizes), strict=True)}
         return fenchel_young_loss(generator, targets, functional_call(model, parts, (inputs,)))
 

@@ -7,6 +7,8 @@ does not show it.
 """
 
 import json
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,7 +25,7 @@ if "google.colab" in sys.modules:
     sys.path.insert(0, "/content/clt-book")"""
 
 
-def with_cell(notebook, url, branch):
+def with_cell(notebook: dict[str, Any], url: str, branch: str) -> dict[str, Any]:
     """The notebook, a dict, with the cell after its title; without an address the notebook without the cell."""
     cells = [cell for cell in notebook["cells"] if cell.get("id") != ID]
     if url:
@@ -32,7 +34,7 @@ def with_cell(notebook, url, branch):
     return notebook | {"cells": cells}
 
 
-def main(root=ROOT):
+def main(root: Path = ROOT) -> list[Path]:
     """Bring all chapters in line with the setting and say which changed."""
     repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]
     changed = []

@@ -38,7 +38,7 @@ def without_solutions(notebook: NotebookNode) -> NotebookNode:
             part = texts[piece.cell.id] = texts.get(piece.cell.id, 0) + 1
             cells.append(new_markdown_cell(piece.text, id=piece.cell.id if part == 1 else f"{piece.cell.id}-{part}",
                                            metadata=piece.cell.metadata))
-        if piece.kind == "exercise":
+        if piece.exercise and piece.kind == "exercise":
             cells.append(new_markdown_cell("**Your answer**\n\n…", id=f"{piece.exercise.label}-answer"))
             if piece.exercise.self_check:
                 cells.append(new_code_cell(piece.exercise.self_check, id=f"{piece.exercise.label}-check"))
@@ -59,14 +59,14 @@ def write(edition: str, out: Path, root: Path = ROOT) -> Path:
     if edition not in ("student", "instructor"):
         raise ValueError(f"Given: the edition {edition!r}. Expected: 'student' or 'instructor'.")
     shutil.rmtree(out, ignore_errors=True)
-    names = []
+    names: list[str] = []
     for path in chapters(root):
         notebook = read_notebook(path)
         target = out / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(without_solutions(notebook) if edition == "student" else notebook, target)
-        title = re.search(r"^# (.+)$", next(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), re.M)
-        names.append(f"{len(names) + 1}. [{title[1]}]({path.relative_to(root)})")
+        title = re.findall(r"^# (.+)$", next(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), re.M)[0]
+        names.append(f"{len(names) + 1}. [{title}]({path.relative_to(root)})")
     shutil.copytree(root / "clt_utils", out / "clt_utils", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     shutil.copytree(root / "book" / "results", out / "book" / "results")
     for name in IN_BOTH:

@@ -99,11 +99,12 @@ def pieces(notebook: NotebookNode) -> Iterator[Piece]:
     Raises:
         ValueError: On a directive that is not closed, a solution of another exercise than the one before, or one without end.
     """
-    exercise, inside = None, False
+    exercise: Exercise | None = None
+    inside: Exercise | None = None  # the exercise whose solution has begun and not ended
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             if inside:
-                exercise.solution.append(cell.source)
+                inside.solution.append(cell.source)
             yield Piece("solution" if inside else "code", cell, cell.source, exercise)
             continue
         lines, text = iter(cell.source.split("\n")), []
@@ -120,22 +121,26 @@ def pieces(notebook: NotebookNode) -> Iterator[Piece]:
                 exercise = Exercise(options.get("label", ""), start["title"].strip(), block)
                 yield Piece("exercise", cell, "\n".join([line, f":label: {exercise.label}", "", block, start["fence"]]), exercise)
                 continue
-            if start["kind"] != "solution-end" and (exercise is None or start["title"].strip() != exercise.label):
+            if start["kind"] == "solution-end":
+                inside = None
+            elif exercise is None or start["title"].strip() != exercise.label:
                 raise ValueError(f"Given: a solution of {start['title']!r} in cell {cell.id!r}. Expected: it follows its exercise.")
-            inside = start["kind"] == "solution-start"
-            if start["kind"] == "solution":
+            elif start["kind"] == "solution-start":
+                inside = exercise
+            else:
+                inside = None
                 exercise.solution.append(block)
             yield Piece("solution", cell, block, exercise)
         if "".join(text).strip():
             yield _prose(cell, text, exercise, inside)
     if inside:
-        raise ValueError(f"Given: no end of the solution of {exercise.label!r}. Expected: a `{{solution-end}}` after it.")
+        raise ValueError(f"Given: no end of the solution of {inside.label!r}. Expected: a `{{solution-end}}` after it.")
 
 
-def _prose(cell: NotebookNode, lines: list[str], exercise: Exercise | None, inside: bool) -> Piece:
+def _prose(cell: NotebookNode, lines: list[str], exercise: Exercise | None, inside: Exercise | None) -> Piece:
     text = "\n".join(lines).strip("\n")
     if inside:
-        exercise.solution.append(text)
+        inside.solution.append(text)
     return Piece("solution" if inside else "prose", cell, text, exercise)
 
 

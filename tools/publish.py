@@ -8,13 +8,14 @@ import os
 import shutil
 import sys
 import zipfile
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 
 from notebooks import ROOT, pages, table_of_contents
 
@@ -26,7 +27,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-component-update", "--disable-sync"]
 
 
-def find_chromium():
+def find_chromium() -> str:
     """The path of a Chromium; without one the program ends and says what to do."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     return found or sys.exit("Given: no Chromium. Expected: chromium, chromium-browser or google-chrome on the PATH, or its path in "
@@ -35,7 +36,7 @@ def find_chromium():
 
 # ---- the whole book as one PDF
 
-def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
+def pdf(names: list[str] | None = None, target: Path = BUILD / f"{NAME}.pdf") -> None:
     """Print the book, or some of its pages, with Chromium, twice: the first time tells on which page each chapter starts."""
     from playwright.sync_api import sync_playwright
     from pypdf import PdfReader
@@ -53,47 +54,48 @@ def pdf(names=None, target=BUILD / f"{NAME}.pdf"):
                      tagged=True, print_background=True, display_header_footer=True, header_template="<span></span>",
                      footer_template='<div style="font-size: 8pt; width: 100%; text-align: center" class="pageNumber"></div>')
             reader = PdfReader(target)
-            starts = {name.lstrip("/"): reader.get_destination_page_number(place) + 1
-                      for name, place in reader.named_destinations.items()}
+            starts = {name.lstrip("/"): number + 1 for name, place in reader.named_destinations.items()
+                      if (number := reader.get_destination_page_number(place)) is not None}
             page.evaluate("""starts => document.querySelectorAll('.contents a').forEach(link => {
                 link.lastElementChild.textContent = starts[decodeURIComponent(link.hash.slice(1))] ?? '' })""", starts)
     source.unlink()
     print(f"{target}: {len(reader.pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
-def whole_book(names=None):
+def whole_book(names: list[str] | None = None) -> BeautifulSoup:
     """All pages of the site, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
     toc = table_of_contents()
     names = names or list(pages(toc))
     first = read(names[0])
     book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
                          "html.parser")
-    book.head.append(tag(book, "title", TITLE))
+    head, body = book.select("head, body")
+    head.append(tag(book, "title", TITLE))
     for sheet in first.find_all("link", rel="stylesheet"):
-        book.head.append(absolute(sheet, "href", SITE))
+        head.append(absolute(sheet, "href", SITE))
     for script in first.find_all("script"):  # of all scripts only MathJax and its settings
-        if "mathjax" in (script.get("src") or script.text).lower():
-            book.head.append(absolute(script, "src", SITE))
-    book.head.append(tag(book, "style", (Path(__file__).parent / "print.css").read_text(encoding="utf-8")))
-    book.body.append(title_page(book))
+        if "mathjax" in str(script.get("src") or script.text).lower():
+            head.append(absolute(script, "src", SITE))
+    head.append(tag(book, "style", (Path(__file__).parent / "print.css").read_text(encoding="utf-8")))
+    body.append(title_page(book))
     contents = tag(book, "nav", class_="contents")
     contents.append(tag(book, "h1", "Contents"))
-    book.body.append(contents)
+    body.append(contents)
     for part in [{"root": toc["root"]}, *(toc.get("parts") or [toc])]:
         if part.get("caption"):
             contents.append(tag(book, "p", part["caption"], class_="part"))
         for name in filter(names.__contains__, pages(part)):
             article = chapter(name, names)
-            book.body.append(article)
+            body.append(article)
             link = tag(book, "a", href=f"#{anchor(name)}")
-            heading = article.find("h1")
+            heading = article.select("h1")[0]
             link.append(tag(book, "span", " ".join(heading.get_text().split())))
             link.append(tag(book, "span", "000"))
             contents.append(link)
     return book
 
 
-def title_page(book):
+def title_page(book: BeautifulSoup) -> Tag:
     page = tag(book, "header", class_="title-page")
     page.append(absolute(tag(book, "img", src="_static/logo.svg", alt=""), "src", SITE))
     page.append(tag(book, "h1", TITLE))
@@ -103,9 +105,9 @@ def title_page(book):
     return page
 
 
-def chapter(name, names):
+def chapter(name: str, names: list[str]) -> Tag:
     """The text of one page, its anchors and links made those of one long document."""
-    article = read(name).find("article").extract()
+    article = read(name).select("article")[0].extract()
     folder = (SITE / f"{name}.html").parent
     for useless in article.select(".headerlink, .clt-controls, .clt-note, clt-explorer > script, .cell-label"):
         useless.decompose()
@@ -113,9 +115,9 @@ def chapter(name, names):
         details["open"] = ""
     for node in article.find_all(id=True):
         if not node.find_parent("svg"):  # the ids inside figures are their own
-            node["id"] = anchor(name, node["id"])
+            node["id"] = anchor(name, str(node["id"]))
     for link in article.find_all("a", href=True):
-        parts = urlsplit(link["href"])
+        parts = urlsplit(str(link["href"]))
         if parts.scheme or parts.netloc:
             continue
         page = name
@@ -132,27 +134,28 @@ def chapter(name, names):
     return article
 
 
-def anchor(page, name=""):
+def anchor(page: str, name: str = "") -> str:
     return f"{page.replace('/', '-')}--{name}" if name else page.replace("/", "-")
 
 
-def read(name):
+def read(name: str) -> BeautifulSoup:
     path = SITE / f"{name}.html"
     if not path.exists():
         sys.exit(f"Given: no {path.relative_to(ROOT)}. Expected: the built website. Run `make site` first.")
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
-def tag(book, name, text="", class_="", **attributes):
-    node = book.new_tag(name, **attributes, **({"class": class_} if class_ else {}))
+def tag(book: BeautifulSoup, name: str, text: str | Tag = "", class_: str = "", **attributes: str) -> Tag:
+    node = book.new_tag(name)
+    node.attrs.update(attributes, **({"class": class_} if class_ else {}))
     node.append(text)
     return node
 
 
-def absolute(node, attribute, folder):
+def absolute(node: Tag, attribute: str, folder: Path) -> Tag:
     """Make a link to a file of the site absolute."""
     if node.get(attribute):
-        node[attribute] = (folder / urlsplit(node[attribute]).path).resolve().as_uri()
+        node[attribute] = (folder / urlsplit(str(node[attribute])).path).resolve().as_uri()
     return node
 
 
@@ -164,7 +167,7 @@ START = """<!doctype html>
 """
 
 
-def archive(target=BUILD / f"{NAME}.zip"):
+def archive(target: Path = BUILD / f"{NAME}.zip") -> None:
     """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
     read("index")
     root = table_of_contents()["root"]
@@ -178,13 +181,13 @@ def archive(target=BUILD / f"{NAME}.zip"):
 
 # ---- links to elsewhere
 
-def links(report=BUILD / "linkcheck" / "output.json"):
+def links(report: Path = BUILD / "linkcheck" / "output.json") -> int:
     """Sort what Sphinx's link checker found -> exit status 1 if an address is gone; being offline is no failure."""
     if not report.exists():
         sys.exit("Given: no report of Sphinx's link checker. Expected: one in _build/linkcheck. Run `make site`, then `make linkcheck`.")
     lines = report.read_text(encoding="utf-8").splitlines()
     found = {entry["uri"]: entry for entry in map(json.loads, lines) if entry["uri"].startswith("http")}
-    sorts = {"work": [], "are gone": [], "could not be reached": []}
+    sorts: dict[str, list[str]] = {"work": [], "are gone": [], "could not be reached": []}
     for uri, entry in sorted(found.items()):
         gone = entry["status"] == "broken" and entry["info"].startswith(("404", "410"))
         sort = "are gone" if gone else "work" if entry["status"] in ("working", "redirected") else "could not be reached"
@@ -195,7 +198,7 @@ def links(report=BUILD / "linkcheck" / "output.json"):
 
 
 if __name__ == "__main__":
-    commands = {"pdf": pdf, "archive": archive, "links": links}
+    commands: dict[str, Callable[[], int | None]] = {"pdf": pdf, "archive": archive, "links": links}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     sys.exit(commands[sys.argv[1]]())

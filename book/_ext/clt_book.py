@@ -9,20 +9,27 @@ import platform
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.sphinx_ import NbMetadataCollector
+from nbformat import NotebookNode
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # first, so that no package of the same name is in the way
@@ -35,7 +42,7 @@ WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so
 logger = logging.getLogger(__name__)
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_config_value("clt_extension", extension_fingerprint(), "env")  # a change of these files makes all pages anew
     app.add_node(chapter_facts)
     app.add_directive("chapter-facts", ChapterFacts)
@@ -55,7 +62,7 @@ def setup(app):
 
 # ---- settings and cache
 
-def fingerprint(root=ROOT):
+def fingerprint(root: Path = ROOT) -> str:
     """A hash of all that chapters compute with besides their own cells: the package and the recorded runs."""
     digest = hashlib.sha256()
     for path in sorted([*(root / "clt_utils").rglob("*.py"), *(root / "clt_utils").rglob("*.json"),
@@ -65,16 +72,16 @@ def fingerprint(root=ROOT):
     return digest.hexdigest()[:16]
 
 
-def extension_fingerprint():
+def extension_fingerprint() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("clt_*.py")))).hexdigest()[:16]
 
 
-def executed_chapters(build):
+def executed_chapters(build: Path) -> Path:
     """The cache of the chapters as run with the present state of the package; ``build`` is the folder that holds all builds."""
     return build / ".jupyter_cache" / f"{fingerprint()}-{os.environ.get('CLT_PRESET') or 'mini'}"
 
 
-def configure(app, config):
+def configure(app: Sphinx, config: Config) -> None:
     """Set what depends on another setting or on the state of the package."""
     os.environ["CLT_SITE_BUILD"] = "1"  # tells the kernels that figures must work without one
     # The matrices of the chapters are small: one thread computes them fastest, and the same on any number of cores.
@@ -92,7 +99,7 @@ def configure(app, config):
             options["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
 
 
-def run_chapters(app, env, docnames):
+def run_chapters(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     """Run what the cache lacks of the chapters about to be read, as many at a time as the variable CORES says (2).
 
     myst-nb, which would run one after the other, then finds all of them in the cache.
@@ -118,7 +125,7 @@ def run_chapters(app, env, docnames):
         raise SphinxError(f"Chapters failed, see above: {', '.join(failed)}")
 
 
-def is_cached(cache, notebook):
+def is_cached(cache: JupyterCacheAbstract, notebook: NotebookNode) -> bool:
     """Whether the cache has what a chapter printed; half an entry, which an interrupted build leaves, is taken out."""
     try:
         record = cache.match_cache_notebook(notebook)
@@ -132,7 +139,7 @@ def is_cached(cache, notebook):
     return True
 
 
-def forget_old_caches(app, error):
+def forget_old_caches(app: Sphinx, error: Exception | None) -> None:
     """Keep the caches of the last few states: switching back is quick and the disk stays small."""
     caches = sorted((Path(app.outdir).parent / ".jupyter_cache").glob("*/"), key=lambda path: path.stat().st_mtime)
     for old in caches[:-5]:
@@ -141,18 +148,20 @@ def forget_old_caches(app, error):
 
 # ---- pages
 
-def copy_mathjax(app, error):
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Put MathJax beside the pages: the part that reads TeX, its fonts, and what a screen reader uses."""
     if error or app.builder.format != "html":
         return
-    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    found = importlib.util.find_spec("sphinx-mathjax-offline")
+    assert found and found.origin  # pyproject.toml lists it
+    source = Path(found.origin).parent / "static" / "mathjax"
     for part in ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2", "a11y", "sre/mathmaps/base.json",
                  "sre/mathmaps/en.json"):
         target = Path(app.outdir, "_static", "mathjax", part)
         copy_asset(source / part, target.parent if target.suffix else target)
 
 
-def make_ids_unique(app, doctree, docname):
+def make_ids_unique(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """An id may occur once a page; sphinx-proof and sphinx-exercise give the same ones to every statement and exercise."""
     repeated = {"proof", "proof-content", "exercise-content", "solution-content"}
     for node in doctree.findall(nodes.Element):
@@ -160,13 +169,13 @@ def make_ids_unique(app, doctree, docname):
             node["ids"] = [name for name in node["ids"] if name not in repeated]
 
 
-def visit_citation(self, node):
+def visit_citation(self: HTML5Translator, node: nodes.Element) -> None:
     """docutils gives the references ARIA roles whose rules (a list holds only list items) their own links break."""
     HTML5Translator.visit_citation(self, node)
     self.body[-2:] = [tag.replace(' role="list"', "").replace(' role="doc-biblioentry"', "") for tag in self.body[-2:]]
 
 
-def finish_page(app, pagename, templatename, context, doctree):
+def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """What the theme leaves out: a description, search without a server, no script twice, no button that leads nowhere."""
     metatags = context.get("metatags", "")
     if 'name="description"' not in metatags:
@@ -186,17 +195,18 @@ def finish_page(app, pagename, templatename, context, doctree):
 
 # ---- pages that are made when all chapters have been read
 
-def generated(app, name, build):
+def generated(app: Sphinx, name: str, build: Callable[[Sphinx, str], nodes.Node | list[nodes.Node]]) -> None:
     """Make the directive ``{name}``, replaced by ``build(app, docname)``; its pages are written anew at every build."""
     placeholder = type(name.replace("-", "_"), (nodes.General, nodes.Element), {"__module__": __name__})
     globals()[placeholder.__name__] = placeholder  # where a stored page finds it again
 
     class Generated(SphinxDirective):
-        def run(self):
-            self.env.generated_pages = getattr(self.env, "generated_pages", set()) | {self.env.docname}
+        def run(self) -> list[nodes.Node]:
+            env: Any = self.env  # extensions keep what they find there
+            env.generated_pages = getattr(env, "generated_pages", set()) | {env.docname}
             return [placeholder()]
 
-    def fill_in(app, doctree, docname):
+    def fill_in(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for node in list(doctree.findall(placeholder)):
             node.replace_self(build(app, docname))
 
@@ -205,9 +215,9 @@ def generated(app, name, build):
     app.connect("doctree-resolved", fill_in)
 
 
-def table(head, rows, *classes, caption=""):
+def table(head: Sequence[str], rows: Iterable[Sequence[Sequence[nodes.Node]]], *classes: str, caption: str = "") -> nodes.table:
     """A table, named by its first class; each cell is a list of inline nodes."""
-    def line(cells):
+    def line(cells: Iterable[Sequence[nodes.Node]]) -> nodes.row:
         return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells))
 
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in head), cols=len(head))
@@ -216,7 +226,7 @@ def table(head, rows, *classes, caption=""):
                        classes=list(classes))
 
 
-def label_cells(app, doctree, docname):
+def label_cells(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Give a nameless column a name for screen readers; in tables of the class "cards" repeat each head in its cells, for phones."""
     for node in doctree.findall(nodes.table):
         head, *rows = node.findall(nodes.row)
@@ -230,19 +240,19 @@ def label_cells(app, doctree, docname):
                 place.insert(0, nodes.inline("", f"{name.astext()}: ", classes=["cell-label"]))
 
 
-def pages_in_order(env, page=None):
+def pages_in_order(env: BuildEnvironment, page: str | None = None) -> list[str]:
     """Every page of the book in the order of its table of contents."""
     page = page or env.config.root_doc
     return [page, *(name for child in env.toctree_includes.get(page, ()) for name in pages_in_order(env, child))]
 
 
-def chapter_number(env, docname):
+def chapter_number(env: BuildEnvironment, docname: str) -> int | None:
     """The number of a chapter, None for pages that have none."""
     return next(iter(env.toc_secnumbers.get(docname, {}).get("") or ()), None)
 
 
 @functools.cache
-def machine():
+def machine() -> str:
     """What the build runs on, in words: processor, cores, memory, graphics card, system, versions."""
     import torch  # here, because it takes seconds
 
@@ -265,17 +275,17 @@ class ChapterFacts(SphinxDirective):
 
     option_spec = {"gpu": str}
 
-    def run(self):
+    def run(self) -> list[nodes.Node]:
         return [chapter_facts(gpu=self.options.get("gpu", "not needed"))]
 
 
-def minutes_to_read(doctree):
+def minutes_to_read(doctree: nodes.document) -> float:
     """From the words and the displayed formulas of a chapter."""
     words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
     return (words + WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))) / WORDS_A_MINUTE
 
 
-def fill_in_facts(app, doctree, docname):
+def fill_in_facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Replace the placeholder: reading time from the words and formulas, running time as measured."""
     for node in doctree.findall(chapter_facts):
         facts = [("To read", counted(minutes_to_read(doctree), "minute"))]
@@ -289,7 +299,7 @@ def fill_in_facts(app, doctree, docname):
         node.replace_self(line)
 
 
-def execution_table(app, docname):
+def execution_table(app: Sphinx, docname: str) -> nodes.table:
     """How long each chapter ran, when, and on what; the slowest is no surprise then."""
     cache = get_cache(app.config.nb_execution_cache_path)
     ran_on = {Path(record.uri): record.created for record in cache.list_cache_records()}
@@ -309,11 +319,11 @@ def execution_table(app, docname):
                  caption=f"Run on {machine()}.")
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Seconds as exactly as a reader needs: "8 seconds", "3 minutes"."""
     return counted(seconds, "second") if seconds < 90 else counted(seconds / 60, "minute")
 
 
-def counted(number, unit):
+def counted(number: float, unit: str) -> str:
     number = max(1, round(number))
     return f"{number} {unit}{'s' * (number > 1)}"

@@ -2,14 +2,20 @@
 
 import html
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 
 from clt_book import chapter_number, generated, pages_in_order, table
 
 logger = logging.getLogger(__name__)
+Figure = dict[str, Any]  # what a caption needs to know of a figure
 PAPER = {
     "1": "the framework",
     "2": "gradient energy and the global optimum",
@@ -21,7 +27,7 @@ PAPER = {
 """The paper's figures, as far as this book knows them: not which of 6 to 11 shows which network or sweep."""
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_node(figure_caption)
     generated(app, "figure-index", figure_index)
     generated(app, "paper-figures", paper_figures)
@@ -35,7 +41,7 @@ class figure_caption(nodes.General, nodes.Element):
     """Where a caption goes once the chapters have their numbers; ``figure`` is an entry of ``figures``."""
 
 
-def figures(env):
+def figures(env: Any) -> dict[str, list[Figure]]:
     """The figures of each page, in order -> dict of docname -> list of dicts."""
     if not hasattr(env, "clt_figures"):
         env.clt_figures = {}
@@ -44,7 +50,7 @@ def figures(env):
 
 # ---- from the chapters
 
-def collect(app, doctree):
+def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Note the figures that the cells of a page show, give each an anchor, and leave room for its caption."""
     found = figures(app.env)[app.env.docname] = []
     for bundle in list(doctree.findall(lambda node: node.get("nb_element") == "mime_bundle" if is_container(node) else False)):
@@ -56,7 +62,7 @@ def collect(app, doctree):
             continue
         tags = " ".join(" ".join(parent["classes"]) for parent in ancestors(bundle))
         number = len(found) + 1
-        figure = {"page": app.env.docname, "number": number, "id": f"figure-{number}", "title": title(markup),
+        figure: Figure = {"page": app.env.docname, "number": number, "id": f"figure-{number}", "title": title(markup),
                   "paper": re.findall(r"tag_paper-figures?-([\d-]+)", tags)}
         for name in set(figure["paper"]) - PAPER.keys():
             logger.warning("the paper's figure `%s` is none of %s", name, ", ".join(PAPER), location=bundle)
@@ -65,43 +71,43 @@ def collect(app, doctree):
         bundle.parent.insert(bundle.parent.index(bundle) + 1, figure_caption(figure=figure))
 
 
-def is_container(node):
+def is_container(node: nodes.Node) -> bool:
     return isinstance(node, nodes.container)
 
 
-def ancestors(node):
+def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
     while node.parent is not None and (node := node.parent):
         yield node
 
 
-def title(markup):
+def title(markup: str) -> str:
     """A figure's title: the sliders of an explorer, or else the first sentence of the alternative text."""
     sliders = re.findall(r"<label>(?:<input[^>]*> )?<span>(.*?)</span>", markup)
     if sliders:
         names = [html.unescape(name) for name in sliders]
         return f"A slider for {listed(names)}." if len(names) == 1 else f"Sliders for {listed(names)}."
-    words = html.unescape(re.search(r'aria-label="([^"]*)"', markup)[1])
+    words = html.unescape(re.findall(r'aria-label="([^"]*)"', markup)[0])
     return re.split(r"(?<=[.!?]) (?=[A-ZΑ-Ω])", words)[0]
 
 
-def listed(names):
+def listed(names: list[str]) -> str:
     """["a", "b", "c"] -> "a, b and c"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 # ---- into the pages
 
-def name_of(env, figure):
+def name_of(env: BuildEnvironment, figure: Figure) -> str:
     """"Figure 6.2" in a numbered chapter, "Figure" elsewhere."""
     chapter = chapter_number(env, figure["page"])
     return f"Figure {chapter}.{figure['number']}" if chapter else "Figure"
 
 
-def of_the_paper(figure):
+def of_the_paper(figure: Figure) -> str:
     return listed([f"after Figure{'s' * ('-' in number)} {number.replace('-', '–')} of the paper" for number in figure["paper"]])
 
 
-def write_captions(app, doctree, docname):
+def write_captions(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for node in list(doctree.findall(figure_caption)):
         figure = node["figure"]
         name = name_of(app.env, figure) + (f" ({of_the_paper(figure)})" if figure["paper"] else "")
@@ -109,15 +115,15 @@ def write_captions(app, doctree, docname):
         node.replace_self(caption if chapter_number(app.env, docname) or figure["paper"] else [])
 
 
-def link(app, docname, figure, words):
+def link(app: Sphinx, docname: str, figure: Figure, words: str) -> nodes.reference:
     return make_refnode(app.builder, docname, figure["page"], figure["id"], nodes.Text(words))
 
 
-def in_order(env):
+def in_order(env: BuildEnvironment) -> list[Figure]:
     return [figure for page in pages_in_order(env) for figure in figures(env).get(page, [])]
 
 
-def figure_index(app, docname):
+def figure_index(app: Sphinx, docname: str) -> nodes.table:
     """All figures: name, what it shows, where it stands."""
     rows = []
     for figure in in_order(app.env):
@@ -128,11 +134,11 @@ def figure_index(app, docname):
     return table(["Figure", "What it shows", "Chapter"], rows, "figure-index", "cards")
 
 
-def paper_figures(app, docname):
+def paper_figures(app: Sphinx, docname: str) -> nodes.table:
     """The paper's figures, each with its counterparts in this book."""
     rows = []
     for number, topic in PAPER.items():
-        links = []
+        links: list[nodes.Node] = []
         for figure in in_order(app.env):
             if number in figure["paper"]:
                 chapter = app.env.titles[figure["page"]].astext()

@@ -8,6 +8,7 @@ import networkx as nx
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 
 from clt_book import ROOT, generated, table
 from notebooks import GRADES, chapters, exercises, parts, pieces, read_notebook
@@ -19,7 +20,7 @@ COLUMNS = ("blue", "vermillion", "green", "purple")  # one colour for each part
 WIDTH, HEIGHT, ACROSS, DOWN, TOP = 168, 46, 216, 82, 44  # of a box, from one box to the next, and above the first, in pixels
 
 
-def setup(app: Sphinx) -> dict[str, object]:
+def setup(app: Sphinx) -> ExtensionMetadata:
     generated(app, "chapter-map", lambda app, docname: [picture(app), words(app, docname)])
     generated(app, "exercise-counts", exercise_counts)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

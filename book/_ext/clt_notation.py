@@ -1,33 +1,38 @@
 """Links back: a definition that the notation points to says under which symbols the notation has it."""
 
+from typing import Any
+
 from docutils import nodes
 from sphinx import addnodes
+from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 
 PAGE = "notation"
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-read", collect)
     app.connect("env-updated", pages_to_write)
     app.connect("doctree-resolved", link_back)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
-def collect(app, doctree):
+def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Note which symbols, rows of the page of notation, point to which statement or definition."""
     if app.env.docname != PAGE:
         return
-    symbols = app.env.clt_symbols = {}
-    app.env.clt_symbols_read = True
+    env: Any = app.env  # extensions keep what they find there
+    symbols: dict[str, list[tuple[str, list[nodes.Node]]]] = {}
+    env.clt_symbols, env.clt_symbols_read = symbols, True
     for row in doctree.findall(nodes.row):
         symbol = next((node for node in row.findall(nodes.inline) if any(name.startswith("symbol-") for name in node["ids"])), None)
-        for target in row.findall(addnodes.pending_xref) if symbol else ():
-            if target["refdomain"] == "prf":
+        for target in row.findall(addnodes.pending_xref):
+            if symbol and target["refdomain"] == "prf":
                 symbols.setdefault(target["reftarget"], []).append((symbol["ids"][0], symbol.deepcopy().children))
 
 
-def pages_to_write(app, env):
+def pages_to_write(app: Sphinx, env: Any) -> list[str]:
     """The pages with definitions, if the notation has just been read."""
     if not env.__dict__.pop("clt_symbols_read", False):
         return []
@@ -35,7 +40,7 @@ def pages_to_write(app, env):
     return sorted({labels[label]["docname"] for label in env.clt_symbols if label in labels})
 
 
-def link_back(app, doctree, docname):
+def link_back(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     symbols = getattr(app.env, "clt_symbols", {})
     for block in list(doctree.findall(nodes.Element)):
         if block.get("label") in symbols and "realtype" in block.attributes:

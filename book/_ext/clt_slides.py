@@ -14,13 +14,16 @@ import shutil
 import sys
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import sphinx_revealjs
 from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode
+from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.util.typing import ExtensionMetadata
 
 from clt_book import ROOT, executed_chapters
 from notebooks import read_notebook
@@ -34,12 +37,12 @@ FIGURE = re.compile(r"^!\[\]\(([\w/-]+)#([\w-]+)\)$", re.MULTILINE)
 logger = logging.getLogger(__name__)
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("build-finished", write_into_site)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def write_into_site(app, error):
+def write_into_site(app: Sphinx, error: Exception | None) -> None:
     """The decks as a part of the site, under teach/slides/, when their page is."""
     if error or app.builder.format != "html" or "teach/index" not in app.env.all_docs:
         return
@@ -98,7 +101,7 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
 def output(executed: Path, chapter: str, cell_id: str) -> str:
     """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
     cells = executed_cells(executed, ROOT / "book" / f"{chapter}.ipynb")
-    shown = [out for out in cells.get(cell_id, {}).get("outputs", ()) if "data" in out or "text" in out]
+    shown = [out for out in cells.get(cell_id, NotebookNode()).get("outputs", ()) if "data" in out or "text" in out]
     if not shown:
         raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing. Expected: one of "
                           f"{[name for name, cell in cells.items() if cell.get('outputs')]}.")
@@ -118,18 +121,18 @@ def executed_cells(executed: Path, chapter: Path) -> dict[str, NotebookNode]:
     return {cell.get("id"): cell for cell in notebook.cells}
 
 
-def formula(content, options):
+def formula(content: str, options: dict[str, Any]) -> str:
     """TeX as MathJax finds it."""
     content = html.escape(content.strip())
     return rf"\[{content}\]" if options["display_mode"] else rf"\({content}\)"
 
 
-def copy(source, target):
+def copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Decks that stand alone: with MathJax and the explorer beside them, and without links to the chapters."""
     build = ROOT / "_build"
     static = build / "html" / "_static"

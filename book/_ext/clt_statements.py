@@ -5,12 +5,17 @@ import inspect
 import json
 import math
 import re
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 
 from clt_book import ROOT, fingerprint, generated, machine, table
 
@@ -20,7 +25,7 @@ PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", 
 COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightness", "Breaks when dropped")
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     generated(app, "statement-index", statement_index)
     app.connect("builder-inited", check_statements)
     app.connect("env-check-consistency", compare)
@@ -28,7 +33,7 @@ def setup(app):
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
-def check_statements(app):
+def check_statements(app: Any) -> None:
     """Check every statement of the ledger, once for each state of the package."""
     this = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     cache = Path(app.outdir).parent / ".ledger" / f"{fingerprint()}-{this}.json"
@@ -46,28 +51,28 @@ def check_statements(app):
                 logger.warning("the counterexample of `%s` does not break it: %s", entry["slug"], dropped)
 
 
-def survey():
+def survey() -> list[dict[str, Any]]:
     """What the index says about each statement of the ledger -> list of dicts, in the order of the book."""
     from clt_utils.ledger import statements  # here, because it loads torch
 
     entries = []
     for entry in statements.values():
-        result = None
+        checked = None
         if entry.run:
             result = entry.check(0, entry.trials if entry.draws_at_once else min(TRIALS, entry.trials))
-            result = {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness,
-                      "trials": result.trials}
-        path, line = (inspect.getsourcefile(entry.run), inspect.getsourcelines(entry.run)[1]) if entry.run else ("", 0)
+            checked = {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness,
+                       "trials": result.trials}
+        path, line = (inspect.getsourcefile(entry.run) or "", inspect.getsourcelines(entry.run)[1]) if entry.run else ("", 0)
         entries.append({
             "slug": entry.slug, "title": entry.title, "kind": entry.kind, "paper": entry.paper, "chapter": entry.chapter,
-            "not_testable": entry.not_testable, "check": result,
+            "not_testable": entry.not_testable, "check": checked,
             "counterexamples": [(dropped, not broken.holds) for dropped, broken in entry.broken(0)],
             "source": (str(Path(path).relative_to(ROOT).with_suffix("")), line) if entry.run else None,
         })
     return entries
 
 
-def compare(app, env):
+def compare(app: Any, env: BuildEnvironment) -> None:
     """Warn where chapters and ledger disagree; a build with warnings fails."""
     ledger = {entry["slug"]: entry for entry in app.ledger}
     labelled = getattr(env, "proof_list", {})
@@ -83,14 +88,14 @@ def compare(app, env):
             logger.warning("the chapter does not label `%s`, which the ledger says it proves", slug, location=entry["chapter"])
 
 
-def statement_index(app, docname):
+def statement_index(app: Any, docname: str) -> nodes.table:
     """The table of all statements."""
     survey = app.ledger_survey
     return table(COLUMNS, [cells(app, docname, entry) for entry in app.ledger], "statement-index", "cards",
                  caption=f"Checked on {survey['date']} on {survey['machine']}.")
 
 
-def cells(app, docname, entry):
+def cells(app: Sphinx, docname: str, entry: dict[str, Any]) -> list[list[nodes.Node]]:
     """The cells of one statement, in the order of COLUMNS, each a list of inline nodes."""
     check, slug = entry["check"], entry["slug"]
     place = getattr(app.env, "proof_list", {}).get(slug)
@@ -114,13 +119,13 @@ def cells(app, docname, entry):
     ]
 
 
-def number_or_dash(value):
+def number_or_dash(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.2g}"
 
 
 # ---- the code of the checks, as pages of the site
 
-def source_link(app, docname, module, line):
+def source_link(app: Sphinx, docname: str, module: str, line: int) -> nodes.Node:
     """A link to the line of a module's page; plain text where there are no such pages (PDF)."""
     name = f"{Path(module).name}.py:{line}"
     if app.builder.format != "html":
@@ -129,7 +134,7 @@ def source_link(app, docname, module, line):
     return nodes.reference("", name, internal=True, refuri=f"{uri}#line-{line}")
 
 
-def source_pages(app):
+def source_pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     """One page for each module of the package, every line with an anchor, so that links to code work from anywhere."""
     for path in sorted((ROOT / "clt_utils").rglob("*.py")):
         name = str(path.relative_to(ROOT))

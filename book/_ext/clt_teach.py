@@ -3,14 +3,17 @@
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 from clt_slides import NAMES as DECKS
 from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
 from sphinx_exercise.nodes import exercise_subtitle
 
 from clt_book import ROOT, counted, duration, generated, minutes_to_read, table
@@ -23,7 +26,7 @@ MINUTES_A_SLIDE = 3  # with questions to the class; the guide says so
 logger = logging.getLogger(__name__)
 
 
-def setup(app):
+def setup(app: Sphinx) -> ExtensionMetadata:
     for name, build in (("course-plan", course_plan), ("chapter-times", chapter_times), ("slide-decks", slide_decks),
                         ("assignment-list", assignment_list), ("grading-times", grading_times)):
         generated(app, name, build)
@@ -33,20 +36,20 @@ def setup(app):
 
 # ---- slides
 
-def headings(deck):
+def headings(deck: str) -> list[str]:
     """The headings of a deck's slides, in their order."""
     slides = re.split(r"^---$", (TEACH / "slides" / f"{deck}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [re.search(r"^##? (.+)$", slide, re.MULTILINE)[1] for slide in slides]
+    return [re.findall(r"^##? (.+)$", slide, re.MULTILINE)[0] for slide in slides]
 
 
-def slide_link(app, deck, words, number=1):
+def slide_link(app: Sphinx, deck: str, words: str, number: int = 1) -> nodes.Node:
     """A link to a slide, counted from 1; plain words where there is no website."""
     if app.builder.format != "html":
         return nodes.Text(words)
     return nodes.reference("", words, internal=True, refuri=f"slides/{deck}.html" + f"#/{number - 1}" * (number > 1))
 
 
-def slide_decks(app, docname):
+def slide_decks(app: Sphinx, docname: str) -> nodes.table:
     """The decks, with the number of their slides and about how long they last."""
     rows = []
     for deck in DECKS:
@@ -58,7 +61,7 @@ def slide_decks(app, docname):
 
 # ---- assignments
 
-def assignment_list(app, docname):
+def assignment_list(app: Sphinx, docname: str) -> nodes.table:
     """The assignments: what they ask, the points, and the notebook to hand out."""
     rows = []
     for i, name in enumerate(NAMES, 1):
@@ -72,7 +75,7 @@ def assignment_list(app, docname):
     return table(("Part", "Questions (points)", "Points", "Student's notebook"), rows, "assignment-list", "cards")
 
 
-def hand_out(app, error):
+def hand_out(app: Sphinx, error: Exception | None) -> None:
     """Put the students' notebooks beside the page that links to them."""
     if error or app.builder.format != "html" or "teach/index" not in app.env.all_docs:
         return
@@ -86,7 +89,7 @@ def hand_out(app, error):
             logger.warning("no %s for the site: run `make assignments` first", source.relative_to(ROOT))
 
 
-def grading_times(app, docname):
+def grading_times(app: Sphinx, docname: str) -> nodes.table:
     """What it takes to grade, as recorded."""
     seen = json.loads((TEACH / "assignments" / "grading.json").read_text(encoding="utf-8"))
     rows = [[[nodes.Text(name.title())], [nodes.Text(str(entry["points"]))], [nodes.Text(f"{entry['seconds']:.0f}")],
@@ -97,7 +100,7 @@ def grading_times(app, docname):
 
 # ---- times
 
-def chapter_times(app, docname):
+def chapter_times(app: Sphinx, docname: str) -> nodes.table:
     """Minutes to read, time to run, exercises and slides of every chapter."""
     rows = []
     for part, chapters in parts().items():
@@ -109,13 +112,13 @@ def chapter_times(app, docname):
     return table(("Chapter", "Part", "To read", "To run"), rows, "chapter-times", "cards")
 
 
-def page_link(app, docname, page):
+def page_link(app: Sphinx, docname: str, page: str) -> nodes.reference:
     return make_refnode(app.builder, docname, page, "", nodes.Text(app.env.titles[page].astext()))
 
 
 # ---- the course
 
-def course_plan(app, docname):
+def course_plan(app: Sphinx, docname: str) -> nodes.table:
     """The weeks, from course-plan.yml: what to read and how long that takes, lab, slides, assignment."""
     rows = []
     for number, week in enumerate(yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8")), 1):
@@ -130,18 +133,18 @@ def course_plan(app, docname):
     return table(("Week", "Read before", "Lab", "Slides", "Assignment"), rows, "course-plan", "cards")
 
 
-def span(app, week, deck, first, last):
+def span(app: Sphinx, week: int, deck: str, first: str, last: str) -> list[nodes.Node]:
     """The slides of a week, named by their headings, as numbers that are links."""
     found = headings(deck)
     for heading in (first, last):
         if heading not in found:
             logger.warning("course-plan.yml, week %d: no slide %r in %s.md", week, heading, deck)
             return [nodes.Text("–")]
-    first, last = found.index(first) + 1, found.index(last) + 1
-    return [slide_link(app, deck, f"{deck.title()} {first}–{last}", first)]
+    start, end = found.index(first) + 1, found.index(last) + 1
+    return [slide_link(app, deck, f"{deck.title()} {start}–{end}", start)]
 
 
-def exercises(app, docname, labels):
+def exercises(app: Sphinx, docname: str, labels: list[str]) -> list[nodes.Node]:
     """Links to exercises, by their labels."""
     registry = getattr(app.env, "sphinx_exercise_registry", {})
     links = []
@@ -155,7 +158,7 @@ def exercises(app, docname, labels):
     return [nodes.Text("Exercises: "), *listed(links)] if links else []
 
 
-def listed(links):
+def listed(links: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Inline nodes with commas between them."""
     links = list(links)
     return [node for link in links for node in (link, nodes.Text(", "))][:-1]
