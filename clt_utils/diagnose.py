@@ -8,7 +8,7 @@ data that the loader does not hold.
 import html
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,7 +102,7 @@ class Report:
         lines = [f"{what:{width}s}  {value}  ({meaning})" for what, value, meaning in self.rows()]
         return "\n".join(lines + ["What to try next:"] + [f"  - {a}" for a in self.advice])
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         if self.problems:
             items = "".join(f"<li>{html.escape(p)}</li>" for p in self.problems)
             return f"<p><strong>Nothing was measured.</strong></p><ul>{items}</ul>"
@@ -197,19 +197,19 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
 class _Plain(nn.Module):
     """The model with outputs as a tensor, whatever it wraps them in."""
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.train(model.training)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.model(inputs)
         if isinstance(outputs, Mapping):
             return outputs["logits"]
         return outputs if isinstance(outputs, Tensor) else outputs.logits
 
 
-def _state_problems(model):
+def _state_problems(model: nn.Module) -> list[str]:
     problems = []
     bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     if bad:
@@ -228,7 +228,7 @@ def _state_problems(model):
     return problems
 
 
-def _read(loader, limit):
+def _read(loader: Iterable[Any], limit: int) -> tuple[Tensor, Tensor]:
     """The first ``limit`` samples of the loader on the CPU -> (inputs, targets)."""
     inputs, targets, n = [], [], 0
     for batch in loader:
@@ -248,12 +248,12 @@ def _read(loader, limit):
     return torch.cat(inputs)[:limit], torch.cat(targets)[:limit]
 
 
-def _outputs(model, inputs, device):
+def _outputs(model: nn.Module, inputs: Tensor, device: torch.device) -> Tensor:
     with torch.no_grad():
         return torch.cat([model(x.to(device)).cpu() for x in inputs.split(64)])
 
 
-def _output_problems(outputs, targets, generator):
+def _output_problems(outputs: Any, targets: Tensor, generator: Generator) -> list[str]:
     if not isinstance(outputs, Tensor) or outputs.dim() != 2:
         return [f"The output has shape {tuple(outputs.shape)}; the theory needs one vector a sample, (B, K). For images of "
                 "labels or sequences, flatten positions into the batch or pool over them."]
@@ -271,13 +271,14 @@ def _output_problems(outputs, targets, generator):
     return []
 
 
-def _one_line(error):
+def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 # ---- measuring
 
-def _measure(model, inputs, targets, generator, layers, probes, cells, device, progress):
+def _measure(model: _Plain, inputs: Tensor, targets: Tensor, generator: Generator, layers: Sequence[str], probes: int, cells: int,
+             device: torch.device, progress: bool) -> Report:
     n, labels = len(inputs), not targets.is_floating_point()
     chosen = torch.linspace(0, n - 1, min(probes, n)).round().long().unique()
     try:
@@ -305,7 +306,8 @@ def _measure(model, inputs, targets, generator, layers, probes, cells, device, p
     return Report((), numbers, kept, tuple(_advice(numbers, len(chosen), kept)), (n, len(chosen)))
 
 
-def _estimate(model, inputs, targets, generator, chosen, device):
+def _estimate(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator, chosen: Tensor,
+              device: torch.device) -> tuple[float, float]:
     """Seconds and bytes for the whole work, from one sample: forward times n and probe times their number."""
     x, y = inputs[:1].to(device), targets[:1].to(device)
     probe(model, x, y, generator)  # the first call also learns the model
@@ -324,7 +326,7 @@ def _estimate(model, inputs, targets, generator, chosen, device):
 
 
 @contextmanager
-def _watching(model, features):
+def _watching(model: nn.Module, features: dict[str, list[Tensor]]) -> Iterator[None]:
     """Collect the outputs of named submodules, flattened, while the block runs."""
     modules = dict(model.named_modules())
     hooks = [modules[name].register_forward_hook(lambda _, __, out, parts=parts: parts.append(out.detach().flatten(1).cpu()))
@@ -336,7 +338,7 @@ def _watching(model, features):
             hook.remove()
 
 
-def _numbers(seen, outputs, inputs, targets, generator):
+def _numbers(seen: dict[str, Tensor], outputs: Tensor, inputs: Tensor, targets: Tensor, generator: Generator) -> dict[str, float]:
     K, labels = outputs.shape[1], not targets.is_floating_point()
     losses = fenchel_young_loss(generator, targets, outputs)
     energy, low, high = seen["energy"], seen["lam_min"], seen["lam_max"]
@@ -358,7 +360,7 @@ def _numbers(seen, outputs, inputs, targets, generator):
     return numbers
 
 
-def _duplicates(inputs, mu, generator):
+def _duplicates(inputs: Tensor, mu: Tensor, generator: Generator) -> tuple[float, float, float]:
     """(Ent_Φ(Y|X), Ent_Φ(Y), how many samples share their input with another target) under the samples' distribution."""
     groups = torch.from_numpy(number_rows(inputs.flatten(1).numpy()))
     size = torch.bincount(groups).to(mu)
@@ -369,21 +371,21 @@ def _duplicates(inputs, mu, generator):
     return max(floor.item(), 0.0), max((average - generator.value(mu.mean(0))).item(), 0.0), float(spread.sum())
 
 
-def _layer(name, features, targets, K, generator, cells):
+def _layer(name: str, features: Tensor, targets: Tensor, K: int, generator: Generator, cells: int) -> Layer:
     """Quantize on the first half of the samples, count on the second."""
     from sklearn.cluster import KMeans  # imported here: only reports on named layers need it
 
-    features, order = features.double().numpy(), np.random.default_rng(0).permutation(len(features))
+    rows, order = features.double().numpy(), np.random.default_rng(0).permutation(len(features))
     learn, judge = np.array_split(order, 2)
-    distinct = int(number_rows(features[learn]).max()) + 1
-    quantizer = KMeans(min(cells, distinct), n_init=1, random_state=0).fit(features[learn])
-    codes, labels = quantizer.predict(features[judge]), targets.numpy()[judge]
+    distinct = int(number_rows(rows[learn]).max()) + 1
+    quantizer = KMeans(min(cells, distinct), n_init=1, random_state=0).fit(rows[learn])
+    codes, labels = quantizer.predict(rows[judge]), targets.numpy()[judge]
     estimate = estimate_conditional_entropy(count(codes, labels, K), generator)
     shuffled = estimate_conditional_entropy(count(codes, np.random.default_rng(1).permutation(labels), K), generator)
     return Layer(name, estimate.jackknife, estimate.error, estimate.plug_in, shuffled.plug_in)
 
 
-def _advice(n, looked, layers):
+def _advice(n: dict[str, float], looked: int, layers: Sequence[Layer]) -> list[str]:
     """What to try next, from the numbers."""
     advice = []
     if n["floor"] > 0.5 * n["risk"]:

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
 import ipywidgets as widgets
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from . import plots
 from ._checks import require, require_name
 from .sweeps import Sweep
-from .training import Trace, train
+from .training import Trace, TrainConfig, train
 
 LIMIT = 1_000_000
 """Largest explorer on the website, in bytes."""
@@ -87,7 +87,7 @@ class Explorer:
         fig = self._figure(*known)
         return fig, f"{_in_words(point)}. {plots.describe(fig) if self._alt is None else self._alt(*known)}"
 
-    def _frame(self, point):
+    def _frame(self, point: dict[str, Any]) -> tuple[str, str]:
         """The recorded figure at a point -> (SVG with ID in its ids, its alternative text)."""
         key = tuple(point.values())
         if key not in self._drawn:
@@ -96,7 +96,7 @@ class Explorer:
             plt.close(fig)
         return self._drawn[key]
 
-    def _is_recorded(self, point):
+    def _is_recorded(self, point: dict[str, Any]) -> bool:
         try:
             return self.source is None or bool(self.source[point])
         except (KeyError, FileNotFoundError):
@@ -104,11 +104,11 @@ class Explorer:
 
     # ---- the website
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         bundle = {"text/html": self.html()} | self._still()
         return bundle if _building_site() else bundle | _widget_view(self.widget)
 
-    def _ipython_display_(self):
+    def _ipython_display_(self) -> None:
         if _building_site():
             return display(self._repr_mimebundle_(), raw=True)
         # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
@@ -119,7 +119,7 @@ class Explorer:
             bundle |= self._still()
         display(bundle, raw=True)
 
-    def _still(self):
+    def _still(self) -> dict[str, Any]:
         fig, alt = self.draw(self.points[0])
         image = plots.png(fig)
         plt.close(fig)
@@ -166,7 +166,7 @@ class Explorer:
         return widgets.VBox([*self._controls.values(), *buttons, self._status, self._picture])
 
     @functools.cached_property
-    def _controls(self):
+    def _controls(self) -> dict[str, widgets.Widget]:
         return {name: widgets.Checkbox(values[0], description=_label(name), indent=False) if _is_switch(values) else
                 widgets.SelectionSlider(options=[(_text(value), value) for value in values], description=_label(name),
                                         style={"description_width": "initial"})
@@ -177,7 +177,7 @@ class Explorer:
         """Where the sliders stand."""
         return {name: control.value for name, control in self._controls.items()}
 
-    def _moved(self, change=None):
+    def _moved(self, change: object = None) -> None:
         """A slider moved: show what is known of the new point."""
         self._end_turn()
         point = self.point
@@ -191,7 +191,7 @@ class Explorer:
         self._picture.value = _unique(frame) + f"<p>{html.escape(alt)}</p>"
         self._status.value = "" if self.source is None else f"{_runs_in_words(self.source[point])}, recorded."
 
-    def _run(self, button=None):
+    def _run(self, button: object = None) -> None:
         """Train at the point where the sliders stand, in a thread of its own."""
         self._end_turn()
         self._run_button.disabled, self._cancel_button.disabled = True, False
@@ -204,25 +204,25 @@ class Explorer:
         self._thread = threading.Thread(target=self._train, args=(self._turn, self.point, later), daemon=True)
         self._thread.start()
 
-    def _cancel(self, button=None):
+    def _cancel(self, button: object = None) -> None:
         self._moved()
         self._status.value = f"Cancelled. {self._status.value}"
 
-    def _end_turn(self):
+    def _end_turn(self) -> None:
         self._turn += 1
         self._run_button.disabled, self._cancel_button.disabled, self._bar.layout.visibility = False, True, "hidden"
 
-    def _train(self, turn, point, later):
+    def _train(self, turn: int, point: dict[str, Any], later: Callable[..., object]) -> None:
         assert self.source is not None, "without a source there is no button to run it"
 
-        def stale():
+        def stale() -> bool:
             return turn != self._turn
 
         try:
             runs: list[Trace] = []
             configs = self.source.configs(point)
             for config in configs:
-                def progress(row, config=config):
+                def progress(row: dict[str, Any], config: TrainConfig = config) -> None:
                     if not stale():
                         self._bar.value = (len(runs) + row["epoch"] / config.epochs) / len(configs)
 
@@ -234,7 +234,7 @@ class Explorer:
         except Exception as error:  # nobody sees what a thread raises
             later(self._failed, turn, error)
 
-    def _trained(self, turn, point, runs, total):
+    def _trained(self, turn: int, point: dict[str, Any], runs: list[Trace], total: int) -> None:
         if turn != self._turn:
             return
         if len(runs) == total:
@@ -243,33 +243,33 @@ class Explorer:
         stopped = " ".join(run.stopped for run in runs if run.stopped)
         self._show(*self.draw(point, runs), f"{len(runs)} of {_runs_in_words(range(total))} trained here. {html.escape(stopped)}")
 
-    def _failed(self, turn, error):
+    def _failed(self, turn: int, error: Exception) -> None:
         if turn == self._turn:
             self._end_turn()
             self._status.value = html.escape(f"{type(error).__name__}: {error}")
 
-    def _show(self, fig, alt, status):
+    def _show(self, fig: Figure, alt: str, status: str) -> None:
         self._picture.value = f"{plots.svg(fig, alt)}<p>{html.escape(alt)}</p>"
         self._status.value = status
         plt.close(fig)
 
 
-def _building_site():
+def _building_site() -> bool:
     """Whether the kernel runs for the website, as the book's Sphinx extension says."""
     return bool(os.environ.get("CLT_SITE_BUILD"))
 
 
-def _widget_view(widget):
+def _widget_view(widget: widgets.Widget) -> dict[str, Any]:
     """What makes JupyterLab, which prefers it to HTML, show a widget."""
     return {"application/vnd.jupyter.widget-view+json": {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
 
 
-def _unique(page):
+def _unique(page: str) -> str:
     """Replace the placeholder in a figure's ids by what occurs once on a page."""
     return page.replace(ID, plots.unique_prefix(page))
 
 
-def _control(name, values):
+def _control(name: str, values: Sequence[Any]) -> str:
     """A labelled native control; its label is all that wraps it, so no ids are needed."""
     if _is_switch(values):
         return f'<label><input type="checkbox" autocomplete="off"{" checked" * values[0]}> <span>{_label(name)}</span></label>'
@@ -278,7 +278,7 @@ def _control(name, values):
             f'autocomplete="off" aria-valuetext="{first}"> <b aria-hidden="true">{first}</b></label>')
 
 
-def _runs(indices):
+def _runs(indices: Iterable[int]) -> list[int]:
     """Consecutive integers as [start, count, start, count, ...]."""
     runs: list[int] = []
     for i in indices:
@@ -289,26 +289,26 @@ def _runs(indices):
     return runs
 
 
-def _is_switch(values):
+def _is_switch(values: Sequence[Any]) -> bool:
     return len(values) == 2 and all(isinstance(value, bool) for value in values)
 
 
-def _text(value):
+def _text(value: object) -> str:
     """A value as a reader sees it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _label(name):
+def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _in_words(point):
+def _in_words(point: dict[str, Any]) -> str:
     """"Batch size 4, skip on"."""
     words = ", ".join(f"{_label(name)} {_text(value)}" for name, value in point.items())
     return words[0].upper() + words[1:]
 
 
-def _runs_in_words(runs):
+def _runs_in_words(runs: Sized) -> str:
     return f"{len(runs)} run{'s' * (len(runs) != 1)}"
