@@ -87,7 +87,7 @@ slides: site
 assignments: $(STAMP)
 	@$(BIN)/python tools/make_assignments.py --record
 
-$(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb) tools/make_assignments.py
+$(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb tools/make_assignments.py)
 	@$(BIN)/python tools/make_assignments.py
 	@touch $@
 
