@@ -26,6 +26,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clt_utils"
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(clt_utils.__path__, "clt_utils.")]
 
@@ -34,6 +35,31 @@ MODULES = [name for _, name, _ in pkgutil.walk_packages(clt_utils.__path__, "clt
 def test_tool_is_silent(command):
     result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imported(path):
+    """The modules of the package that a file of it imports, by their first names."""
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("clt_utils."):
+            yield node.module.split(".")[1]
+
+
+def test_modules_import_only_from_the_lines_above_their_own():
+    """The package's own words say in which order its modules stand; what begins with an underscore serves all."""
+    lines = re.findall(r"^    (\w+(?:, \w+)*)  ", clt_utils.__doc__, re.M)
+    line_of = {name: number for number, line in enumerate(lines, 1) for name in line.split(", ")}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if not name.startswith("_"):
+            assert name in line_of, (f"Given: {name}, which the first words of clt_utils/__init__.py do not name. Expected: every module "
+                                     "in one of its lines, below all that it imports. Enter it there.")
+            others = [other for other in imported(path) if not other.startswith("_") and other != name]
+            high = [other for other in others if line_of.get(other, 0) >= line_of[name]]
+            assert not high, (f"Given: {path.relative_to(ROOT)} imports {', '.join(high)}. Expected: imports from the lines above its own "
+                              "in clt_utils/__init__.py. Move what it needs to where both find it.")
 
 
 def public_functions(module):
