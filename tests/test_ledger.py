@@ -9,9 +9,9 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from editions import chapters
 
 from clt_utils.ledger import breaks, check, core, statements
+from notebooks import chapters
 
 TESTABLE = [s for s, e in statements.items() if not e.not_testable]
 
