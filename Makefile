@@ -43,7 +43,7 @@ site: $(STAMP) $(ASSIGNMENTS)
 test: browser site
 	@echo "Testing the package, the chapters and the website: about 25 minutes on two cores. A dot is a test that passed."
 	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout 600 tests book
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 1800 tests book
 
 # The search for trouble: round after round of the tests that draw, each with a new seed, until the minutes are over or one finds something.
 MINUTES ?= 30

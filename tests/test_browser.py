@@ -15,13 +15,14 @@ from sitemap import CHAPTERS, CODE, SITE, html
 pytestmark = pytest.mark.site
 
 PAGES = [*CHAPTERS, "search", CODE[0], max(CODE, key=len)]  # the pages of code are all alike
+HANGS = 1_800_000  # milliseconds after which a browser is given up; a loaded machine may need much of them
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=publish.find_chromium(), args=FLAGS)
+        yield playwright.chromium.launch(executable_path=publish.find_chromium(), args=FLAGS, timeout=HANGS)
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -41,6 +42,7 @@ def address():
 def opened(browser, url, scheme="light", viewport=DESKTOP, motion="no-preference"):
     """A page, its formulas set; it keeps what it asked for and what went wrong. Close its context in the end."""
     page = browser.new_context(color_scheme=scheme, viewport=viewport, reduced_motion=motion).new_page()
+    page.set_default_timeout(HANGS)
     page.asked_for, page.errors = [], []
     page.on("request", lambda request: page.asked_for.append(request.url))
     page.on("requestfailed", lambda request: page.errors.append(f"failed: {request.url}"))

@@ -96,7 +96,7 @@ def test_a_student_notebook_runs_and_checks_answers(folders):
     where = new_code_cell("import clt_utils\nprint(clt_utils.__file__)")
     notebook.cells.append(where)
     env = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder / "book" / "foundations")}}).execute(env=env)
+    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder / "book" / "foundations")}}).execute(env=env)
     said = {cell.id: "".join(output["text"] for output in cell.outputs) for cell in checks}
     assert said[right.id] == "ex-why-half: right.\n"
     assert said[wrong.id].startswith("ex-conditioning: not yet.") and "nats" in said[wrong.id]

@@ -45,7 +45,8 @@ def pdf(names: list[str] | None = None, target: Path = BUILD / f"{NAME}.pdf") ->
     source = target.with_suffix(".html")
     source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS).new_page()
+        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=0).new_page()
+        page.set_default_timeout(0)  # a loaded machine takes as long as it takes
         page.goto(source.as_uri())
         page.evaluate("window.MathJax.startup.promise")
         page.evaluate("document.fonts.ready")
