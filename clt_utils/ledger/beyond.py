@@ -26,7 +26,8 @@ def psi_smooth_descent(rng):
         moves = rng.standard_normal((50, dim)) * np.geomspace(1e-3, 0.05 if name == "ball" else 2, 50)[:, None]
         majorant = value + moves @ gradient + psi.value(moves)
         yield at_most(f"majorant ({name})", np.array([objective(theta + d)[0] for d in moves]), bound=majorant)
-        yield at_least(f"decrease ({name})", value - objective(theta - step)[0], bound=drop)
+        rounding = 1e-9 + 1e-15 * value / drop  # a small drop is a difference of two numbers that hold sixteen digits
+        yield at_least(f"decrease ({name})", value - objective(theta - step)[0], bound=drop, tol=rounding)
         yield identity("smallest value of the majorant", value - step @ gradient + psi.value(step), value - drop)
         yield at_least("any other step", 1 + majorant, bound=1 + value - drop)
 
