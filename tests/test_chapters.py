@@ -14,6 +14,7 @@ NAMES = [str(path.relative_to(ROOT / "book").with_suffix("")) for path in CHAPTE
 OPENING = re.compile(r"\A# .+\n\n```\{chapter-facts\}\n(?::gpu: .+\n)?```\n"
                      r"[\s\S]*^\*\*You will be able to\*\*[\s\S]*\*\*You need\*\* ", re.M)
 CHECKED = re.compile(r'^check_answer\("(ex-[a-z0-9-]+)", (?!\.\.\.|\[\.\.\.)', re.M)
+WIDTH = 84  # columns of code that a page shows before it hides the rest
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=NAMES)
 
 
@@ -49,6 +50,16 @@ def test_solutions_make_the_self_checks_that_exercises_ask_for(path):
         if cell.cell_type == "code" and (labels := CHECKED.findall(cell.source)):
             assert "nbval-check-output" in cell.metadata.get("tags", [])
             assert all(f"{label}: right.\n" in cell.outputs[0]["text"] for label in labels), cell.id
+
+
+@every_chapter
+def test_code_is_no_wider_than_the_page_shows(path):
+    for cell in nbformat.read(path, 4).cells:
+        for number, line in enumerate(cell.source.split("\n") if cell.cell_type == "code" else (), 1):
+            assert len(line) <= WIDTH, (
+                f"Given: {path.stem}, cell {cell.id!r}, line {number}: {len(line)} columns, {line.strip()!r}. Expected: at most {WIDTH}, "
+                "for the page hides what is beyond. Break the line within its outermost brackets, or name a part of it first; a comment "
+                "goes on the line above.")
 
 
 def test_labels_are_unique_over_the_book_and_answers_belong_to_exercises():
