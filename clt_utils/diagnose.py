@@ -22,10 +22,12 @@ from tqdm.auto import tqdm
 
 from . import plots
 from ._checks import require
-from .bounds import max_loss, risk_bounds, risk_bounds_sharp
+from ._spacing import evenly_spaced
+from .bounds import max_loss
 from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
 from .finite import count, estimate_conditional_entropy, number_rows
-from .structure import gradient_correlation, probe
+from .interval import risk_interval, together
+from .structure import Probe, gradient_correlation, probe
 
 
 @dataclass(frozen=True)
@@ -180,16 +182,15 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
         inputs, targets = _read(loader, limit)
     except Exception as error:  # whatever a reader's loader raises belongs into the diagnosis
         return Report(problems=(f"The loader could not be read: {_one_line(error)}",))
-    plain = _Plain(model)
-    device = next(model.parameters()).device
+    subject = _Subject(_Plain(model), inputs, targets, generator, next(model.parameters()).device)
     try:
-        outputs = _outputs(plain, inputs[:2], device)
+        outputs = subject.outputs(inputs[:2])
     except Exception as error:
         return Report(problems=(f"The model fails on inputs {tuple(inputs[:2].shape)}: {_one_line(error)}",))
     problems = _output_problems(outputs, targets, generator)
     if problems:
         return Report(problems=tuple(problems))
-    return _measure(plain, inputs, targets, generator, layers, probes, cells, device, progress)
+    return _measure(subject, layers, probes, cells, progress)
 
 
 # ---- reading what the reader brings
@@ -207,6 +208,29 @@ class _Plain(nn.Module):
         if isinstance(outputs, Mapping):
             return outputs["logits"]
         return outputs if isinstance(outputs, Tensor) else outputs.logits
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is diagnosed: a model, the samples read for it, and where it computes."""
+
+    model: _Plain
+    inputs: Tensor
+    targets: Tensor
+    generator: Generator
+    device: torch.device
+
+    @property
+    def has_labels(self) -> bool:
+        return not self.targets.is_floating_point()
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.model(x.to(self.device)).cpu() for x in inputs.split(64)])
+
+    def part(self, indices: Tensor | slice) -> tuple[_Plain, Tensor, Tensor, Generator]:
+        """Some of the samples, as ``probe`` and its kin take them."""
+        return self.model, self.inputs[indices].to(self.device), self.targets[indices].to(self.device), self.generator
 
 
 def _state_problems(model: nn.Module) -> list[str]:
@@ -248,11 +272,6 @@ def _read(loader: Iterable[Any], limit: int) -> tuple[Tensor, Tensor]:
     return torch.cat(inputs)[:limit], torch.cat(targets)[:limit]
 
 
-def _outputs(model: nn.Module, inputs: Tensor, device: torch.device) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([model(x.to(device)).cpu() for x in inputs.split(64)])
-
-
 def _output_problems(outputs: Any, targets: Tensor, generator: Generator) -> list[str]:
     if not isinstance(outputs, Tensor) or outputs.dim() != 2:
         return [f"The output has shape {tuple(outputs.shape)}; the theory needs one vector a sample, (B, K). For images of "
@@ -277,85 +296,91 @@ def _one_line(error: Exception) -> str:
 
 # ---- measuring
 
-def _measure(model: _Plain, inputs: Tensor, targets: Tensor, generator: Generator, layers: Sequence[str], probes: int, cells: int,
-             device: torch.device, progress: bool) -> Report:
-    n, labels = len(inputs), not targets.is_floating_point()
-    chosen = torch.linspace(0, n - 1, min(probes, n)).round().long().unique()
+def _measure(subject: _Subject, layers: Sequence[str], probes: int, cells: int, progress: bool) -> Report:
+    n = len(subject.inputs)
+    chosen = torch.as_tensor(evenly_spaced(n, probes))
     try:
-        seconds, room = _estimate(model, inputs, targets, generator, chosen, device)
+        seconds, room = _estimate(subject, len(chosen))
         if progress:
             print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {n} samples forward, spectra of {len(chosen)}.")
-        found, parts = [], []
-        features: dict[str, list[Tensor]] = {name: [] for name in layers}
         with tqdm(total=n + len(chosen), unit="sample", disable=not progress) as bar:
-            for part in chosen.split(8):
-                found.append(probe(model, inputs[part].to(device), targets[part].to(device), generator))
-                bar.update(len(part))
-            correlation = gradient_correlation(model, inputs[chosen].to(device), targets[chosen].to(device), generator)
-            with _watching(model.model, features):
-                for x in inputs.split(64):
-                    parts.append(_outputs(model, x, device))
-                    bar.update(len(x))
+            seen = _probe(subject, chosen, bar)
+            correlation = gradient_correlation(*subject.part(chosen))
+            outputs, features = _forward(subject, layers, bar)
     except ValueError as error:
         return Report(problems=(f"The structure matrix could not be computed: {_one_line(error)}",))
-    seen = {name: torch.cat([getattr(f, name).cpu() for f in found]) for name in vars(found[0])}
-    outputs = torch.cat(parts).double()
-    numbers = _numbers(seen, outputs, inputs, targets, generator) | {"correlation": correlation}
-    kept = tuple(_layer(name, torch.cat(its), targets, outputs.shape[1], generator, cells)
-                 for name, its in features.items() if labels)
+    numbers = _numbers(subject, seen, outputs) | {"correlation": correlation}
+    kept = tuple(_layer(name, torch.cat(features[name]), subject.targets, outputs.shape[1], subject.generator, cells)
+                 for name in features if subject.has_labels)
     return Report((), numbers, kept, tuple(_advice(numbers, len(chosen), kept)), (n, len(chosen)))
 
 
-def _estimate(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator, chosen: Tensor,
-              device: torch.device) -> tuple[float, float]:
+def _estimate(subject: _Subject, probes: int) -> tuple[float, float]:
     """Seconds and bytes for the whole work, from one sample: forward times n and probe times their number."""
-    x, y = inputs[:1].to(device), targets[:1].to(device)
-    probe(model, x, y, generator)  # the first call also learns the model
+    one = subject.part(slice(1))
+    probe(*one)  # the first call also learns the model
     started = time.perf_counter()
-    probe(model, x, y, generator)
+    probe(*one)
     one_probe = time.perf_counter() - started
     started, sizes = time.perf_counter(), []
     hooks = [m.register_forward_hook(lambda _, __, out: sizes.append(out.numel()) if isinstance(out, Tensor) else None)
-             for m in model.modules()]
-    outputs = _outputs(model, x, device)
+             for m in subject.model.modules()]
+    outputs = subject.outputs(subject.inputs[:1])
     for hook in hooks:
         hook.remove()
     forward = time.perf_counter() - started
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return one_probe * len(chosen) + forward * len(inputs), 4 * (outputs.shape[1] * (sum(sizes) + trainable) + inputs.numel())
+    trainable = sum(p.numel() for p in subject.model.parameters() if p.requires_grad)
+    numbers = outputs.shape[1] * (sum(sizes) + trainable) + subject.inputs[:1].numel()
+    return one_probe * probes + forward * len(subject.inputs), 4 * numbers
+
+
+def _probe(subject: _Subject, chosen: Tensor, bar: tqdm) -> Probe:
+    """What ``probe`` says about the chosen samples, on the CPU."""
+    found = []
+    for indices in chosen.split(8):
+        found.append(probe(*subject.part(indices)))
+        bar.update(len(indices))
+    return Probe(**{name: torch.cat([getattr(seen, name).cpu() for seen in found]) for name in vars(found[0])})
+
+
+def _forward(subject: _Subject, layers: Sequence[str], bar: tqdm) -> tuple[Tensor, dict[str, list[Tensor]]]:
+    """The outputs for all samples, in float64, and what the named layers make of them, batch by batch."""
+    outputs = []
+    with _kept_features(subject.model.model, layers) as features:
+        for x in subject.inputs.split(64):
+            outputs.append(subject.outputs(x))
+            bar.update(len(x))
+    return torch.cat(outputs).double(), features
 
 
 @contextmanager
-def _watching(model: nn.Module, features: dict[str, list[Tensor]]) -> Iterator[None]:
-    """Collect the outputs of named submodules, flattened, while the block runs."""
+def _kept_features(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Keep the outputs of named submodules, flattened, batch by batch, while the block runs."""
     modules = dict(model.named_modules())
-    hooks = [modules[name].register_forward_hook(lambda _, __, out, parts=parts: parts.append(out.detach().flatten(1).cpu()))
-             for name, parts in features.items()]
+    features: dict[str, list[Tensor]] = {name: [] for name in layers}
+    hooks = [modules[name].register_forward_hook(lambda _, __, out, batches=batches: batches.append(out.detach().flatten(1).cpu()))
+             for name, batches in features.items()]
     try:
-        yield
+        yield features
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _numbers(seen: dict[str, Tensor], outputs: Tensor, inputs: Tensor, targets: Tensor, generator: Generator) -> dict[str, float]:
-    K, labels = outputs.shape[1], not targets.is_floating_point()
-    losses = fenchel_young_loss(generator, targets, outputs)
-    energy, low, high = seen["energy"], seen["lam_min"], seen["lam_max"]
-    if generator is SHANNON and labels and K >= 2:
-        lower, upper = risk_bounds_sharp(energy, low.clamp(min=0), high, K, seen["p_min"])
-    else:
-        lower, upper = risk_bounds(energy, low.clamp(min=0), high, generator, seen["p_min"] if generator is SHANNON else None)
-    floor, entropy, conflicts = _duplicates(inputs, as_mean(generator, targets, outputs), generator)
+def _numbers(subject: _Subject, seen: Probe, outputs: Tensor) -> dict[str, float]:
+    K, targets, generator = outputs.shape[1], subject.targets, subject.generator
+    losses, whole = fenchel_young_loss(generator, targets, outputs), together(seen)
+    lower, upper = risk_interval(seen, generator, K if subject.has_labels else None)
+    floor, entropy, conflicts = _duplicates(subject.inputs, as_mean(generator, targets, outputs), generator)
     largest = losses.max().item()
     if generator is SHANNON and K >= 2:
         largest = max_loss(float((outputs.amax(-1) - outputs.amin(-1)).max()), K)
-    numbers = {
-        "risk": losses.mean(), "risk_probed": seen["loss"].mean(), "lower": lower.mean(), "upper": upper.mean(), "floor": floor,
-        "label_entropy": entropy, "conflicts": conflicts, "largest_loss": largest, "lam_min": low.min(), "lam_max": high.max(),
-        "condition": (high / low.clamp(min=1e-300)).median(), "energy": energy.mean(), "residual": seen["residual"].mean()}
-    numbers = {name: float(value) for name, value in numbers.items()}
-    if labels and K >= 2:
+    measured: dict[str, Any] = {
+        "risk": losses.mean(), "risk_probed": whole.loss, "lower": lower.mean(), "upper": upper.mean(), "floor": floor,
+        "label_entropy": entropy, "conflicts": conflicts, "largest_loss": largest, "lam_min": whole.lam_min, "lam_max": whole.lam_max,
+        "condition": (seen.lam_max / seen.lam_min.clamp(min=1e-300)).median(), "energy": whole.energy, "residual": whole.residual}
+    numbers = {name: float(value) for name, value in measured.items()}
+    if subject.has_labels and K >= 2:
         numbers["accuracy"] = (outputs.argmax(-1) == targets).double().mean().item()
     return numbers
 
@@ -454,11 +479,10 @@ class Watch:
         finally:
             for module, mode in modes:
                 module.training = mode
-        p = seen.p_min.min() if self._generator is SHANNON else None
-        lower, upper = risk_bounds(seen.energy.mean(), seen.lam_min.min().clamp(min=0), seen.lam_max.max(), self._generator, p)
-        self.rows.append({"step": step, "risk": seen.loss.mean().item(), "energy": seen.energy.mean().item(),
-                          "lam_min": seen.lam_min.min().item(), "lam_max": seen.lam_max.max().item(),
-                          "lower": lower.item(), "upper": upper.item()})
+        whole = together(seen)
+        lower, upper = risk_interval(whole, self._generator)
+        self.rows.append({"step": step, "risk": whole.loss.item(), "energy": whole.energy.item(), "lam_min": whole.lam_min.item(),
+                          "lam_max": whole.lam_max.item(), "lower": lower.item(), "upper": upper.item()})
         self.spent += time.perf_counter() - started
 
     def trace(self) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from . import bounds, data, models
+from . import data, models
 from ._checks import require, require_name
+from ._spacing import evenly_spaced
 from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
+from .interval import risk_interval, together
 from .provenance import code_hash, provenance
 from .structure import probe
 
@@ -157,12 +159,12 @@ class Trace:
     def thin(self, keep: int) -> "Trace":
         """The trace at ``keep`` evenly spaced measurements or fewer, the first and the last among them."""
         require(keep >= 2, f"keep={keep}", "at least 2, the first and the last")
-        index = _evenly_spaced(len(self) - 1, keep - 1)
+        index = evenly_spaced(len(self), keep)
         return dataclasses.replace(self, columns={name: column[index] for name, column in self.columns.items()})
 
     def to_dict(self, digits: int | None = None) -> dict[str, Any]:
         """Plain JSON values, numbers rounded to ``digits`` significant digits; nan and inf become strings."""
-        def plain(value):
+        def plain(value: float) -> int | float | str:
             value = float(value if digits is None else f"{value:.{digits}g}")
             if not math.isfinite(value):
                 return str(value)
@@ -199,62 +201,91 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
         A ``Trace``.
     """
     started = time.perf_counter()
-    generator, device = GENERATORS[config.loss], find_device(config.device)
-    samples = data.load(config.dataset, size=config.size, limit=config.limit, seed=config.seed)
-    inputs, targets, n = samples.inputs.to(device), samples.targets.to(device), len(samples)
-    # the same seed draws nested subsets, so the measured samples are among the training samples
-    watched = data.load(config.dataset, size=config.size, limit=config.probe_samples or config.limit, seed=config.seed)
-    watched_inputs, watched_targets = watched.inputs.to(device), watched.targets.to(device)
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = models.build(config.model, samples.num_classes, inputs.shape[1], inputs.shape[2], config.depth, config.width,
-                             config.skip, config.norm, config.gain, config.sparsity)
-    if prepare:
-        prepare(model)
-    model.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
-                                fused=device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
-    steps_per_epoch = math.ceil(n / config.batch_size)
-    num_steps = config.epochs * steps_per_epoch
-    probe_steps = set(_evenly_spaced(num_steps, config.probes or num_steps).tolist())
-    batches = _batches(n, config.batch_size, torch.Generator().manual_seed(config.seed))
-
+    run = _Run(config, prepare)
     rows: list[dict[str, float]] = []
     stopped = ""
-    bar = tqdm(total=num_steps, unit="step", disable=not progress)
-    for step in range(num_steps + 1):
-        rate = config.learning_rate
-        if config.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * step / num_steps)) / 2
-        try:
-            if step in probe_steps:
-                row = measure(model, watched_inputs, watched_targets, generator)
-                require(math.isfinite(row["risk"] + row["energy"]), f"a risk of {row['risk']}", "a finite risk")
-                rows.append({"step": step, "epoch": step / steps_per_epoch, **row, "learning_rate": rate})
-                if on_probe:
-                    on_probe(rows[-1])
-            if step == num_steps:
+    with tqdm(total=run.num_steps, unit="step", disable=not progress) as bar:
+        for step in range(run.num_steps + 1):
+            try:
+                if step in run.probe_steps:
+                    rows.append(run.measured(step))
+                    if on_probe:
+                        on_probe(rows[-1])
+                if step == run.num_steps:
+                    break
+                if should_stop and should_stop():
+                    stopped = f"Stopped on request after {step} of {run.num_steps} steps."
+                    break
+                run.take(step)
+            except (ValueError, torch.linalg.LinAlgError) as error:
+                if step == 0:
+                    raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
+                stopped = (f"Diverged after {step} of {run.num_steps} steps; what was measured before is kept. "
+                           f"Lower the learning rate, {config.learning_rate:g}. ({error})")
+                warnings.warn(stopped, stacklevel=2)
                 break
-            if should_stop and should_stop():
-                stopped = f"Stopped on request after {step} of {num_steps} steps."
-                break
-            batch = next(batches).to(device)
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.zero_grad()
-            fenchel_young_loss(generator, targets[batch], model(inputs[batch])).mean().backward()
-            optimizer.step()
-        except (ValueError, torch.linalg.LinAlgError) as error:
-            if step == 0:
-                raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
-            stopped = (f"Diverged after {step} of {num_steps} steps; what was measured before is kept. "
-                       f"Lower the learning rate, {config.learning_rate:g}. ({error})")
-            warnings.warn(stopped, stacklevel=2)
-            break
-        bar.update()
-    bar.close()
+            bar.update()
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-    return Trace(config, columns, provenance(device, time.perf_counter() - started), stopped)
+    return Trace(config, columns, provenance(run.device, time.perf_counter() - started), stopped)
+
+
+class _Run:
+    """A training under way: its samples, its model, and when it is measured; ``take`` a step, or look at what is ``measured``."""
+
+    def __init__(self, config: TrainConfig, prepare: Callable[[nn.Module], object] | None) -> None:
+        self.config, self.generator, self.device = config, GENERATORS[config.loss], find_device(config.device)
+        samples = data.load(config.dataset, size=config.size, limit=config.limit, seed=config.seed)
+        self.inputs, self.targets = samples.inputs.to(self.device), samples.targets.to(self.device)
+        # the same seed draws nested subsets, so the measured samples are among the training samples
+        probed = data.load(config.dataset, size=config.size, limit=config.probe_samples or config.limit, seed=config.seed)
+        self.probed_inputs, self.probed_targets = probed.inputs.to(self.device), probed.targets.to(self.device)
+
+        self.steps_per_epoch = math.ceil(len(samples) / config.batch_size)
+        self.num_steps = config.epochs * self.steps_per_epoch
+        self.probe_steps = set(evenly_spaced(self.num_steps + 1, (config.probes or self.num_steps) + 1).tolist())
+        self.batches = _batches(len(samples), config.batch_size, torch.Generator().manual_seed(config.seed))
+
+        self.model = _fresh_model(config, samples)
+        if prepare:
+            prepare(self.model)
+        self.model.to(self.device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
+                                         fused=self.device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
+
+    def learning_rate(self, step: int) -> float:
+        """Of the step that follows ``step`` others."""
+        if self.config.schedule == "cosine":
+            return self.config.learning_rate * ((1 + math.cos(math.pi * step / self.num_steps)) / 2)
+        return self.config.learning_rate
+
+    def measured(self, step: int) -> dict[str, float]:
+        """The row of the trace after so many steps; a ``ValueError`` if the run has diverged."""
+        row = measure(self.model, self.probed_inputs, self.probed_targets, self.generator)
+        require(math.isfinite(row["risk"] + row["energy"]), f"a risk of {row['risk']}", "a finite risk")
+        return {"step": step, "epoch": step / self.steps_per_epoch, **row, "learning_rate": self.learning_rate(step)}
+
+    def take(self, step: int) -> None:
+        """The step of SGD that follows ``step`` others."""
+        batch = next(self.batches).to(self.device)
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate(step)
+        self.optimizer.zero_grad()
+        fenchel_young_loss(self.generator, self.targets[batch], self.model(self.inputs[batch])).mean().backward()
+        self.optimizer.step()
+
+
+def _fresh_model(config: TrainConfig, samples: data.Dataset) -> nn.Module:
+    """The network as the seed initializes it, whatever the global random state, which stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        channels, side = samples.inputs.shape[1:3]
+        return models.build(config.model, samples.num_classes, channels, side, config.depth, config.width, config.skip, config.norm,
+                            config.gain, config.sparsity)
+
+
+def _batches(n: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:
+    """Batches of indices without end, reshuffled when all n are used up."""
+    while True:
+        yield from torch.randperm(n, generator=random).split(batch_size)
 
 
 def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> dict[str, float]:
@@ -279,17 +310,15 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
     gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
     grad_norm_sq = sum(g.double().square().sum().item() for g in gradients)
     seen = probe(model, inputs, targets, generator)
-    energy, lam_min, lam_max = seen.energy.mean().item(), seen.lam_min.min().item(), seen.lam_max.max().item()
-    p_min = seen.p_min.min().item() if generator.on_simplex else math.nan
-    lower, upper = bounds.risk_bounds(energy, lam_min, lam_max, generator, p_min if generator.on_simplex else None)
-    if generator is SHANNON:
-        sharp = bounds.risk_bounds_sharp(seen.energy, seen.lam_min, seen.lam_max, outputs.shape[-1], seen.p_min)
-    else:
-        sharp = bounds.risk_bounds(seen.energy, seen.lam_min, seen.lam_max, generator)
-    return {"risk": seen.loss.mean().item(), "energy": energy, "residual": seen.residual.mean().item(), "lam_min": lam_min,
-            "lam_max": lam_max, "p_min": p_min, "grad_norm_sq": grad_norm_sq,
-            "correlation": grad_norm_sq / energy if energy else math.nan, "lower": lower, "upper": upper,
-            "lower_sharp": sharp[0].mean().item(), "upper_sharp": sharp[1].mean().item(),
+    whole = together(seen)
+    energy = whole.energy.item()
+    lower, upper = risk_interval(whole, generator)
+    lower_sharp, upper_sharp = risk_interval(seen, generator, outputs.shape[-1])
+    return {"risk": whole.loss.item(), "energy": energy, "residual": whole.residual.item(), "lam_min": whole.lam_min.item(),
+            "lam_max": whole.lam_max.item(), "p_min": whole.p_min.item() if generator.on_simplex else math.nan,
+            "grad_norm_sq": grad_norm_sq, "correlation": grad_norm_sq / energy if energy else math.nan,
+            "lower": lower.item(), "upper": upper.item(),
+            "lower_sharp": lower_sharp.mean().item(), "upper_sharp": upper_sharp.mean().item(),
             "accuracy": (outputs.argmax(-1) == targets).double().mean().item()}
 
 
@@ -314,17 +343,6 @@ def find_device(name: str = "auto") -> torch.device:
     require(device.type != "mps" or torch.backends.mps.is_available(), f"{given}, which this machine does not have", '"cpu" or "auto"')
     require(device.type != "meta", f"{given}, which computes nothing", '"cpu" or "auto"')
     return device
-
-
-def _evenly_spaced(last, count):
-    """At most ``count`` + 1 distinct integers from 0 to ``last``, both included, as evenly spaced as they can be."""
-    return np.unique(np.linspace(0, last, min(last, max(count, 1)) + 1).round().astype(int))
-
-
-def _batches(n, batch_size, random):
-    """Batches of indices without end, reshuffled when all n are used up."""
-    while True:
-        yield from torch.randperm(n, generator=random).split(batch_size)
 
 
 code_hash()  # now, while the files are what was imported
