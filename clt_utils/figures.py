@@ -3,14 +3,16 @@
 Pictures that fit any data are in ``plots``, and the house style is set there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
 
@@ -56,11 +58,11 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
     middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
-    some = np.linspace(0, len(middle) - 1, min(len(middle), POINTS)).round().astype(int)
+    drawn = evenly_spaced(len(middle), POINTS)
     for name in ("lower_sharp", "upper", "upper_sharp"):
-        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, some]
-        axes[2].plot(middle[some], np.median(local, axis=0), **CURVES[name])
-        axes[2].fill_between(middle[some], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
+        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, drawn]
+        axes[2].plot(middle[drawn], np.median(local, axis=0), **CURVES[name])
+        axes[2].fill_between(middle[drawn], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
     axes[2].set(title="correlation of log bound\nand log risk, in a window", ylim=(-1.05, 1.05))
     for ax in axes:
         ax.set(xlabel="epoch")
@@ -77,27 +79,42 @@ def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -
     Returns:
         A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
     """
-    measures = {r"$\lambda_{\min}$": lambda run: run["lam_min"],
-                r"$\lambda_{\max}/\lambda_{\min}$": lambda run: run["lam_max"] / run["lam_min"],
-                r"energy $\hat E$": lambda run: run["energy"], r"risk $\hat R$": lambda run: run["risk"]}
-    fig, axes = plt.subplots(4, len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
+    fig, axes = plt.subplots(len(MEASURES), len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
     for column, (group, values) in zip(axes.T, groups.items()):
-        for ax, measure in zip(column, measures.values()):
-            for model, (letter, color, marker) in enumerate((("A", "vermillion", "o"), ("B", "blue", "s"))):
-                for at, when, dash, face in ((0, "start", "--", "none"), (-1, "end", "-", COLORS[color])):
-                    seen = np.array([[measure(run)[at] for run in runs[model]] for runs in values.values()])
-                    middle = np.median(seen, axis=1)
-                    places = np.arange(len(seen)) + 0.16 * model + 0.08 * (at == -1) - 0.12
-                    ax.errorbar(places, middle, [middle - seen.min(1), seen.max(1) - middle], color=COLORS[color], linestyle=dash,
-                                marker=marker, markersize=4, markerfacecolor=face, linewidth=1, label=f"Model {letter}, {when}")
-            log_scale(ax)
-            ax.minorticks_off()  # half of the picture's bytes
+        for ax, measure in zip(column, MEASURES.values()):
+            _draw_start_and_end(ax, list(values.values()), measure)
             ax.set_xticks(range(len(values)), ["none" if value is None else f"{value}" for value in values])
         column[-1].set_xlabel(group)
-    for ax, label in zip(axes[:, 0], measures):
+    for ax, label in zip(axes[:, 0], MEASURES):
         ax.set_ylabel(label)
     legend(fig, ncols=2, title="median of the seeds, bar: smallest to largest; all scales logarithmic", alignment="left")
     return fig
+
+
+MEASURES: dict[str, Callable[[Columns], np.ndarray]] = {
+    r"$\lambda_{\min}$": lambda run: run["lam_min"],
+    r"$\lambda_{\max}/\lambda_{\min}$": lambda run: run["lam_max"] / run["lam_min"],
+    r"energy $\hat E$": lambda run: run["energy"],
+    r"risk $\hat R$": lambda run: run["risk"]}
+"""The rows of ``start_and_end``: a label, and what it takes from a run."""
+
+# of Model A (0) and B (1), the first (0) and the last (−1) measurement: how far beside its tick, and how it is drawn
+_ENDS: tuple[tuple[int, int, float, dict[str, Any]], ...] = (
+    (0, 0, -0.12, dict(label="Model A, start", color=COLORS["vermillion"], marker="o", markerfacecolor="none", linestyle="--")),
+    (0, -1, -0.04, dict(label="Model A, end", color=COLORS["vermillion"], marker="o", linestyle="-")),
+    (1, 0, 0.04, dict(label="Model B, start", color=COLORS["blue"], marker="s", markerfacecolor="none", linestyle="--")),
+    (1, -1, 0.12, dict(label="Model B, end", color=COLORS["blue"], marker="s", linestyle="-")))
+
+
+def _draw_start_and_end(ax: Axes, pairs: Sequence[tuple[Sequence[Columns], ...]], measure: Callable[[Columns], np.ndarray]) -> None:
+    """One panel of ``start_and_end``; ``pairs`` has the runs of Model A and of Model B for each value on the axis."""
+    for model, at, beside, style in _ENDS:
+        values = np.array([[measure(run)[at] for run in pair[model]] for pair in pairs])
+        median = np.median(values, axis=1)
+        bars = [median - values.min(1), values.max(1) - median]
+        ax.errorbar(np.arange(len(pairs)) + beside, median, bars, markersize=4, linewidth=1, **style)
+    log_scale(ax)
+    ax.minorticks_off()  # half of the picture's bytes
 
 
 # ---- drawings that explain
@@ -201,7 +218,7 @@ def models_ab() -> Figure:
     return fig
 
 
-def _canvas(width, height):
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """Empty axes in which a unit is the same length in both directions."""
     fig, ax = plt.subplots(figsize=(7.2, 7.2 * height / width))
     ax.set(xlim=(-0.5, width + 0.5), ylim=(0, height), aspect="equal")
@@ -209,14 +226,14 @@ def _canvas(width, height):
     return fig, ax
 
 
-def _box(ax, x, y, width, height, text, color, size=9.5):
+def _box(ax: Axes, x: float, y: float, width: float, height: float, text: str, color: str, size: float = 9.5) -> None:
     """A rounded box around (x, y), its text in the colour of the page."""
     ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=1",
                                 facecolor=color + "1f", edgecolor=color, linewidth=1.2))
     ax.text(x, y, text, ha="center", va="center", size=size, linespacing=1.3)
 
 
-def _panel(ax, x, y, width, height, color, title, subtitle):
+def _panel(ax: Axes, x: float, y: float, width: float, height: float, color: str, title: str, subtitle: str) -> None:
     """A dashed frame with its lower left corner at (x, y), titled at its top."""
     ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.5", facecolor="none",
                                 edgecolor=color, linestyle="--", linewidth=1.2))
@@ -224,5 +241,5 @@ def _panel(ax, x, y, width, height, color, title, subtitle):
     ax.text(x + width / 2, y + height - 6.6, subtitle, ha="center", va="center", size=9)
 
 
-def _arrow(ax, start, end, color="black"):
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "black") -> None:
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, shrinkA=0, shrinkB=0, color=color))

@@ -64,7 +64,7 @@ NAMES = ("model-a", "model-b", "lenet", "resnet18", "vit")
 class Skip(nn.Module):
     """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``)."""
 
-    def __init__(self, block: nn.Module):
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
 
@@ -72,11 +72,12 @@ class Skip(nn.Module):
         return h + self.block(h)
 
 
-def _repeated_blocks(num_classes, in_channels, image_size, depth, width, skip, norm):
+def _repeated_blocks(num_classes: int, in_channels: int, image_size: int, depth: int, width: int, skip: bool,
+                     norm: str | None) -> nn.Module:
     """Model A, or B with ``skip``: a 4×4 patch stem, ``depth`` blocks of 3×3 convolution (norm) and ReLU, a linear head."""
     require(image_size >= 4, f"image_size={image_size}", "at least 4 for Models A and B")
 
-    def block():
+    def block() -> nn.Module:
         return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *[nn.GroupNorm(1, width)] * (norm == "layer"), nn.ReLU())
 
     return nn.Sequential(
@@ -85,7 +86,7 @@ def _repeated_blocks(num_classes, in_channels, image_size, depth, width, skip, n
         nn.Flatten(), nn.Linear(width * (image_size // 4) ** 2, num_classes))
 
 
-def _lenet(num_classes, in_channels, image_size):
+def _lenet(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """LeNet-5 with ReLU and max pooling; no normalization."""
     side = (image_size // 2 - 4) // 2
     require(side >= 1, f"image_size={image_size}", "at least 12 for lenet")
@@ -95,7 +96,7 @@ def _lenet(num_classes, in_channels, image_size):
         nn.Linear(16 * side**2, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, num_classes))
 
 
-def _resnet18(num_classes, in_channels, image_size):
+def _resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """torchvision's ResNet-18 with a layer norm over each whole feature map, and a 3×3 stem without pooling for small images."""
     from torchvision.models.resnet import BasicBlock, ResNet  # imported here: the other models need not wait for it
 
@@ -106,7 +107,7 @@ def _resnet18(num_classes, in_channels, image_size):
     return model
 
 
-def _vit(num_classes, in_channels, image_size, depth, width):
+def _vit(num_classes: int, in_channels: int, image_size: int, depth: int, width: int) -> nn.Module:
     """torchvision's VisionTransformer on 4×4 patches, without dropout, heads of 64 channels."""
     from torchvision.models import VisionTransformer  # imported here, as above
 

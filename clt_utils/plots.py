@@ -22,6 +22,7 @@ from matplotlib.legend import Legend
 from numpy.typing import ArrayLike
 
 from ._checks import require, require_name
+from ._spacing import evenly_spaced
 
 
 class Columns(Protocol):
@@ -145,13 +146,13 @@ def describe(fig: Figure) -> str:
     return " ".join(sentences)
 
 
-def _plain(label):
+def _plain(label: object) -> str:
     r"""A label as one says it: $\lambda_{\min}$ is lambda_min, $\hat R$ is R-hat."""
-    label = re.sub(r"\\hat *{?(\w)}?", r"\1-hat", label)
-    return " ".join(re.sub(r"\\[,;]|[${}\\]", "", label).split())
+    hats = re.sub(r"\\hat *{?(\w)}?", r"\1-hat", str(label))
+    return " ".join(re.sub(r"\\[,;]|[${}\\]", "", hats).split())
 
 
-def _number(value):
+def _number(value: float) -> str:
     """Three digits, 3600 rather than 3.6e+03."""
     return f"{float(f'{value + 0.0:.3g}'):g}"
 
@@ -163,7 +164,7 @@ def log_scale(ax: Axes, names: str = "y") -> None:
         getattr(ax, f"{name}axis").set_major_formatter(_power_of_ten)
 
 
-def _power_of_ten(value, position=None):
+def _power_of_ten(value: float, position: object = None) -> str:
     exponent = round(np.log10(value))
     if abs(exponent) <= 3 or not np.isclose(value, 10.0**exponent, atol=0):
         return f"{value:g}"
@@ -234,8 +235,8 @@ def spectrum(traces: Columns | Sequence[Columns], against: str = "step") -> Figu
     return _along_training(traces, ("lam_max", "lam_min", "energy"), r"eigenvalues $\lambda$, energy $\hat E$", against)
 
 
-def _along_training(traces, names, ylabel, against):
-    traces = traces if isinstance(traces, (list, tuple)) else [traces]
+def _along_training(one_or_more: Any, names: Sequence[str], ylabel: str, against: str) -> Figure:
+    traces: Sequence[Columns] = one_or_more if isinstance(one_or_more, (list, tuple)) else [one_or_more]
     fig, ax = plt.subplots()
     for name in names:
         draw_curve(ax, traces, name, against)
@@ -268,8 +269,8 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
     require((clocks == clocks[0]).all(), f"traces measured at different {against}s", "the same for every seed")
     values = np.array([trace[name][:length] for trace in traces], dtype=float)
     values[~(np.isfinite(values) & (values > 0))] = np.nan  # a log axis has no place for them
-    some = np.linspace(0, length - 1, min(length, POINTS)).round().astype(int)
-    x, values = clocks[0, some], values[:, some]
+    drawn = evenly_spaced(length, POINTS)
+    x, values = clocks[0, drawn], values[:, drawn]
     style = CURVES[name] | style
     ax.plot(x, np.median(values, axis=0), **style)
     if len(traces) > 1:

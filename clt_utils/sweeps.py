@@ -401,11 +401,11 @@ SWEEPS = {sweep.name: sweep for sweep in [
 """Every sweep of the book, by name."""
 
 
-def _named(name):
+def _named(name: str) -> list[Sweep]:
     """The sweeps that a name stands for: itself, or a group of those that need no download."""
     require_name("sweep", name, (*SWEEPS, "mini", "all"))
-    own = {key: sweep for key, sweep in SWEEPS.items() if sweep.base.dataset == "digits"}
-    groups = {"all": list(own.values()), "mini": [sweep for sweep in own.values() if sweep.base.limit is not None]}
+    digits = [sweep for sweep in SWEEPS.values() if sweep.base.dataset == "digits"]
+    groups = {"all": digits, "mini": [sweep for sweep in digits if sweep.base.limit is not None]}
     return groups.get(name) or [SWEEPS[name]]
 
 
@@ -435,7 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _summary(sweep):
+def _summary(sweep: Sweep) -> str:
     configs = sweep.configs()
     recorded = sweep.load() if sweep.file.exists() else {}
     old = sum(trace.provenance["code"] != code_hash() for trace in recorded.values())
@@ -445,7 +445,7 @@ def _summary(sweep):
             f"{f' ({old} by other code)' if old else ''}{f' in {seconds:.0f} s of one core' if recorded else ''}, {cached} cached")
 
 
-def _run(sweep, options):
+def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     started = time.perf_counter()
     report = sweep.run(options.workers, options.dask)
     print(f"{sweep.name}: {report}, in {time.perf_counter() - started:.0f} s")
@@ -454,7 +454,7 @@ def _run(sweep, options):
     return 1 if report.failed else 0
 
 
-def _verify(sweep, options):
+def _verify(sweep: Sweep, options: argparse.Namespace) -> int:
     found = sweep.verify(options.count, whole=options.whole)
     print(*found, sep="\n")
     return 0 if all(verified.agrees for verified in found) else 1
