@@ -64,11 +64,11 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
 
 
 class Explorer:
-    """What ``explore`` returns; displays itself as widgets in Jupyter and as ``<clt-explorer>`` on the website.
+    """What ``explore`` returns: a figure for each point, as ``<clt-explorer>`` on the website and as ``Live`` sliders in Jupyter.
 
     Attributes:
-        widget: The ipywidgets, made when first asked for.
-        point: Where the widgets' sliders stand, like ``{"depth": 2, "skip": True}``.
+        source: The ``Sweep`` whose runs are drawn, or None.
+        axes: The values of each slider, a dict of lists.
         points: All points, the last axis fastest.
     """
 
@@ -77,9 +77,7 @@ class Explorer:
         self.source, self.axes = source, axes
         self._figure, self._alt = figure, alt
         self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-        self._drawn: dict[tuple, tuple[str, str]] = {}  # recorded figures by point
-        self._fresh: dict[tuple, list[Trace]] = {}  # runs trained here by point
-        self._turn = 0    # counts the sliders' moves and the buttons' clicks: training for an earlier turn is out of date
+        self._frames: dict[tuple, tuple[str, str]] = {}  # recorded figures by point
 
     def draw(self, point: dict[str, Any], runs: Sequence[Trace] | None = None) -> tuple[Figure, str]:
         """The figure at a point, of these runs instead of the recorded ones -> (matplotlib figure, its alternative text)."""
@@ -87,43 +85,21 @@ class Explorer:
         fig = self._figure(*known)
         return fig, f"{_in_words(point)}. {plots.describe(fig) if self._alt is None else self._alt(*known)}"
 
-    def _frame(self, point: dict[str, Any]) -> tuple[str, str]:
+    def frame(self, point: dict[str, Any]) -> tuple[str, str]:
         """The recorded figure at a point -> (SVG with ID in its ids, its alternative text)."""
         key = tuple(point.values())
-        if key not in self._drawn:
+        if key not in self._frames:
             fig, alt = self.draw(point)
-            self._drawn[key] = plots.svg(fig, alt, prefix=ID), alt
+            self._frames[key] = plots.svg(fig, alt, prefix=ID), alt
             plt.close(fig)
-        return self._drawn[key]
+        return self._frames[key]
 
-    def _is_recorded(self, point: dict[str, Any]) -> bool:
+    def is_recorded(self, point: dict[str, Any]) -> bool:
+        """Whether there is something to draw at a point without training there."""
         try:
             return self.source is None or bool(self.source[point])
         except (KeyError, FileNotFoundError):
             return False
-
-    # ---- the website
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        bundle = {"text/html": self.html()} | self._still()
-        return bundle if _building_site() else bundle | _widget_view(self.widget)
-
-    def _ipython_display_(self) -> None:
-        if _building_site():
-            return display(self._repr_mimebundle_(), raw=True)
-        # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
-        bundle = {"text/plain": "An explorer"} | _widget_view(self.widget)
-        if self._is_recorded(self.points[0]):
-            frame, alt = self._frame(self.points[0])
-            bundle["text/html"] = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
-            bundle |= self._still()
-        display(bundle, raw=True)
-
-    def _still(self) -> dict[str, Any]:
-        fig, alt = self.draw(self.points[0])
-        image = plots.png(fig)
-        plt.close(fig)
-        return {"image/png": image, "text/plain": alt}
 
     def html(self) -> str:
         """The explorer of the website: the first figure, its text and controls, and all other figures as data.
@@ -131,12 +107,12 @@ class Explorer:
         Raises:
             ValueError: If it is larger than ``LIMIT``.
         """
-        frames = [self._frame(point)[0].split("\n") for point in self.points]
+        frames = [self.frame(point)[0].split("\n") for point in self.points]
         parts = {part: i for i, part in enumerate(dict.fromkeys(itertools.chain(*frames)))}
         data = {"axes": [[_text(value) for value in values] for values in self.axes.values()], "parts": list(parts),
                 "frames": [_runs([parts[part] for part in frame]) for frame in frames]}
         inline = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
-        first, alt = self._frame(self.points[0])
+        first, alt = self.frame(self.points[0])
         page = _unique(f"""<clt-explorer>
 <div class="clt-controls" hidden>{"".join(_control(name, values) for name, values in self.axes.items())}</div>
 <div class="clt-frame">{first}</div>
@@ -149,82 +125,135 @@ class Explorer:
                 "Give it fewer values, or draw fewer points a line, and fix the limits of the axes.")
         return page
 
-    # ---- live, with a kernel
+    # ---- in Jupyter
 
     @functools.cached_property
+    def live(self) -> "Live":
+        """The sliders of Jupyter, made when first asked for."""
+        return Live(self)
+
+    @property
     def widget(self) -> widgets.VBox:
-        for control in self._controls.values():
-            control.observe(self._moved, "value")
-        self._run_button = widgets.Button(description="Run it now", icon="play")
-        self._cancel_button = widgets.Button(description="Cancel", icon="stop")
-        self._run_button.on_click(self._run)
-        self._cancel_button.on_click(self._cancel)
-        self._bar = widgets.FloatProgress(max=1)
-        self._status, self._picture = widgets.HTML(), widgets.HTML()
-        self._moved()
-        buttons = [widgets.HBox([self._run_button, self._cancel_button, self._bar])] if self.source is not None else []
-        return widgets.VBox([*self._controls.values(), *buttons, self._status, self._picture])
+        """The sliders, buttons and picture as one widget."""
+        return self.live.widget
 
-    @functools.cached_property
-    def _controls(self) -> dict[str, widgets.Widget]:
-        return {name: widgets.Checkbox(values[0], description=_label(name), indent=False) if _is_switch(values) else
-                widgets.SelectionSlider(options=[(_text(value), value) for value in values], description=_label(name),
-                                        style={"description_width": "initial"})
-                for name, values in self.axes.items()}
+    @property
+    def point(self) -> dict[str, Any]:
+        """Where the sliders stand, like ``{"depth": 2, "skip": True}``."""
+        return self.live.point
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        bundle = {"text/html": self.html()} | self._still()
+        return bundle if _building_site() else bundle | _widget_view(self.widget)
+
+    def _ipython_display_(self) -> None:
+        if _building_site():
+            return display(self._repr_mimebundle_(), raw=True)
+        # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
+        bundle = {"text/plain": "An explorer"} | _widget_view(self.widget)
+        if self.is_recorded(self.points[0]):
+            frame, alt = self.frame(self.points[0])
+            bundle["text/html"] = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
+            bundle |= self._still()
+        display(bundle, raw=True)
+
+    def _still(self) -> dict[str, Any]:
+        fig, alt = self.draw(self.points[0])
+        image = plots.png(fig)
+        plt.close(fig)
+        return {"image/png": image, "text/plain": alt}
+
+
+class Live:
+    """The widgets of an explorer: sliders, a figure that follows them, and "Run it now", which trains in a thread of its own.
+
+    Attributes:
+        controls: The slider or checkbox of each axis.
+        run_button, cancel_button, bar: What starts a training, ends it and shows how far it is.
+        status, picture: What is shown and where it comes from, in words; and the figure with its text.
+        fresh: Runs trained here, by point.
+        turn: Counts the sliders' moves and the buttons' clicks: training for an earlier turn is out of date.
+        thread: Of the last training.
+        widget: All of them together.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+        self.controls = {name: _slider(name, values) for name, values in explorer.axes.items()}
+        self.run_button = widgets.Button(description="Run it now", icon="play")
+        self.cancel_button = widgets.Button(description="Cancel", icon="stop")
+        self.bar = widgets.FloatProgress(max=1)
+        self.status, self.picture = widgets.HTML(), widgets.HTML()
+        self.fresh: dict[tuple, list[Trace]] = {}
+        self.turn, self.thread = 0, threading.Thread()
+        for control in self.controls.values():
+            control.observe(self._moved, "value")
+        self.run_button.on_click(self._run)
+        self.cancel_button.on_click(self._cancel)
+        self._moved()
+        buttons = [widgets.HBox([self.run_button, self.cancel_button, self.bar])] if explorer.source is not None else []
+        self.widget = widgets.VBox([*self.controls.values(), *buttons, self.status, self.picture])
 
     @property
     def point(self) -> dict[str, Any]:
         """Where the sliders stand."""
-        return {name: control.value for name, control in self._controls.items()}
+        return {name: control.value for name, control in self.controls.items()}
 
     def _moved(self, change: object = None) -> None:
         """A slider moved: show what is known of the new point."""
         self._end_turn()
-        point = self.point
-        fresh = self._fresh.get(tuple(point.values()))
+        point, explorer = self.point, self._explorer
+        fresh = self.fresh.get(tuple(point.values()))
         if fresh:
-            return self._show(*self.draw(point, fresh), f"{_runs_in_words(fresh)}, trained here.")
-        if not self._is_recorded(point):
-            self._picture.value, self._status.value = "", 'Nothing is recorded here yet. "Run it now" trains this point.'
+            return self._show(*explorer.draw(point, fresh), f"{_runs_in_words(fresh)}, trained here.")
+        if not explorer.is_recorded(point):
+            self.picture.value, self.status.value = "", 'Nothing is recorded here yet. "Run it now" trains this point.'
             return
-        frame, alt = self._frame(point)
-        self._picture.value = _unique(frame) + f"<p>{html.escape(alt)}</p>"
-        self._status.value = "" if self.source is None else f"{_runs_in_words(self.source[point])}, recorded."
+        frame, alt = explorer.frame(point)
+        self.picture.value = _unique(frame) + f"<p>{html.escape(alt)}</p>"
+        self.status.value = "" if explorer.source is None else f"{_runs_in_words(explorer.source[point])}, recorded."
 
     def _run(self, button: object = None) -> None:
         """Train at the point where the sliders stand, in a thread of its own."""
         self._end_turn()
-        self._run_button.disabled, self._cancel_button.disabled = True, False
-        self._bar.value, self._bar.layout.visibility, self._status.value = 0, "visible", "Training…"
+        self.run_button.disabled, self.cancel_button.disabled = True, False
+        self.bar.value, self.bar.layout.visibility, self.status.value = 0, "visible", "Training…"
         later: Callable[..., object]
         try:  # figures are drawn where the notebook's own are drawn, in the main thread: pyplot knows only one
             later = asyncio.get_running_loop().call_soon_threadsafe
         except RuntimeError:  # no notebook
             later = lambda call, *args: call(*args)
-        self._thread = threading.Thread(target=self._train, args=(self._turn, self.point, later), daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self.train_at, args=(self.turn, self.point, later), daemon=True)
+        self.thread.start()
 
     def _cancel(self, button: object = None) -> None:
         self._moved()
-        self._status.value = f"Cancelled. {self._status.value}"
+        self.status.value = f"Cancelled. {self.status.value}"
 
     def _end_turn(self) -> None:
-        self._turn += 1
-        self._run_button.disabled, self._cancel_button.disabled, self._bar.layout.visibility = False, True, "hidden"
+        self.turn += 1
+        self.run_button.disabled, self.cancel_button.disabled, self.bar.layout.visibility = False, True, "hidden"
 
-    def _train(self, turn: int, point: dict[str, Any], later: Callable[..., object]) -> None:
-        assert self.source is not None, "without a source there is no button to run it"
+    def train_at(self, turn: int, point: dict[str, Any], later: Callable[..., object]) -> None:
+        """Train all seeds of a point, until the turn is over.
+
+        Args:
+            turn: For which it is; see ``turn``.
+            point: Where to train.
+            later: ``later(call, *args)`` makes the main thread call it.
+        """
+        assert self._explorer.source is not None, "without a source there is no button to run it"
 
         def stale() -> bool:
-            return turn != self._turn
+            return turn != self.turn
 
         try:
             runs: list[Trace] = []
-            configs = self.source.configs(point)
+            configs = self._explorer.source.configs(point)
             for config in configs:
                 def progress(row: dict[str, Any], config: TrainConfig = config) -> None:
                     if not stale():
-                        self._bar.value = (len(runs) + row["epoch"] / config.epochs) / len(configs)
+                        self.bar.value = (len(runs) + row["epoch"] / config.epochs) / len(configs)
 
                 run = train(config, on_probe=progress, should_stop=stale)
                 if stale():
@@ -235,22 +264,23 @@ class Explorer:
             later(self._failed, turn, error)
 
     def _trained(self, turn: int, point: dict[str, Any], runs: list[Trace], total: int) -> None:
-        if turn != self._turn:
+        if turn != self.turn:
             return
         if len(runs) == total:
-            self._fresh[tuple(point.values())] = runs
+            self.fresh[tuple(point.values())] = runs
             self._end_turn()
         stopped = " ".join(run.stopped for run in runs if run.stopped)
-        self._show(*self.draw(point, runs), f"{len(runs)} of {_runs_in_words(range(total))} trained here. {html.escape(stopped)}")
+        words = f"{len(runs)} of {_runs_in_words(range(total))} trained here. {html.escape(stopped)}"
+        self._show(*self._explorer.draw(point, runs), words)
 
     def _failed(self, turn: int, error: Exception) -> None:
-        if turn == self._turn:
+        if turn == self.turn:
             self._end_turn()
-            self._status.value = html.escape(f"{type(error).__name__}: {error}")
+            self.status.value = html.escape(f"{type(error).__name__}: {error}")
 
     def _show(self, fig: Figure, alt: str, status: str) -> None:
-        self._picture.value = f"{plots.svg(fig, alt)}<p>{html.escape(alt)}</p>"
-        self._status.value = status
+        self.picture.value = f"{plots.svg(fig, alt)}<p>{html.escape(alt)}</p>"
+        self.status.value = status
         plt.close(fig)
 
 
@@ -267,6 +297,13 @@ def _widget_view(widget: widgets.Widget) -> dict[str, Any]:
 def _unique(page: str) -> str:
     """Replace the placeholder in a figure's ids by what occurs once on a page."""
     return page.replace(ID, plots.unique_prefix(page))
+
+
+def _slider(name: str, values: Sequence[Any]) -> widgets.Widget:
+    if _is_switch(values):
+        return widgets.Checkbox(values[0], description=_label(name), indent=False)
+    return widgets.SelectionSlider(options=[(_text(value), value) for value in values], description=_label(name),
+                                   style={"description_width": "initial"})
 
 
 def _control(name: str, values: Sequence[Any]) -> str:

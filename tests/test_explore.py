@@ -169,19 +169,19 @@ def live(sweep, figure=risk, **axes):
     """An explorer on display, and its sliders."""
     explorer = explore(sweep, figure, **axes or {"depth": [1, 2], "skip": [False, True]})
     assert explorer.widget.children
-    return explorer, explorer._controls
+    return explorer, explorer.live.controls
 
 
 def test_moving_a_slider_shows_the_recorded_point_at_once(sweep):
     explorer, controls = live(sweep)
     assert [type(control) for control in controls.values()] == [widgets.SelectionSlider, widgets.Checkbox]
     assert [control.description for control in controls.values()] == ["depth", "skip"]
-    before = explorer._picture.value
-    assert explorer._status.value == "2 runs, recorded."
+    before = explorer.live.picture.value
+    assert explorer.live.status.value == "2 runs, recorded."
     controls["depth"].value = 2
     controls["skip"].value = True
     assert explorer.point == {"depth": 2, "skip": True}
-    assert explorer._picture.value != before and "Depth 2, skip on." in explorer._picture.value
+    assert explorer.live.picture.value != before and "Depth 2, skip on." in explorer.live.picture.value
 
 
 async def until(condition, seconds=600):  # no limit of what is tested: an end for a test that hangs
@@ -195,25 +195,25 @@ def test_run_it_now_trains_and_shows_what_it_trained(sweep):
     async def session():
         explorer, controls = live(sweep)
         controls["depth"].value = 2
-        explorer._run_button.click()
-        assert explorer._run_button.disabled and not explorer._cancel_button.disabled
-        await until(lambda: not explorer._run_button.disabled)
-        assert explorer._status.value.startswith("2 of 2 runs trained here.")
-        assert explorer._bar.value == 1
+        explorer.live.run_button.click()
+        assert explorer.live.run_button.disabled and not explorer.live.cancel_button.disabled
+        await until(lambda: not explorer.live.run_button.disabled)
+        assert explorer.live.status.value.startswith("2 of 2 runs trained here.")
+        assert explorer.live.bar.value == 1
         return explorer, controls
 
     explorer, controls = asyncio.run(session())
-    fresh = explorer._fresh[2, False]
+    fresh = explorer.live.fresh[2, False]
     assert [run.config for run in fresh] == sweep.configs({"depth": 2, "skip": False})
     for run in fresh:
         np.testing.assert_allclose(run["risk"], train(run.config)["risk"], rtol=1e-4)
     fig, alt = explorer.draw(explorer.point, fresh)
     plt.close(fig)
-    assert alt.split(". ")[1] in explorer._picture.value
+    assert alt.split(". ")[1] in explorer.live.picture.value
     controls["depth"].value = 1
-    assert explorer._status.value == "2 runs, recorded."
+    assert explorer.live.status.value == "2 runs, recorded."
     controls["depth"].value = 2
-    assert explorer._status.value == "2 runs, trained here."
+    assert explorer.live.status.value == "2 runs, trained here."
 
 
 def test_bar_shows_how_much_of_all_runs_is_done(sweep, monkeypatch):
@@ -225,8 +225,8 @@ def test_bar_shows_how_much_of_all_runs_is_done(sweep, monkeypatch):
     monkeypatch.setattr(module, "train", reported)
     explorer, _ = live(sweep)
     seen = []
-    explorer._bar.observe(lambda change: seen.append(change["new"]), "value")
-    explorer._train(explorer._turn, explorer.point, lambda call, *args: call(*args))
+    explorer.live.bar.observe(lambda change: seen.append(change["new"]), "value")
+    explorer.live.train_at(explorer.live.turn, explorer.point, lambda call, *args: call(*args))
     assert seen == [0.25, 0.5, 0.75, 1.0], "two runs of two epochs"
 
 
@@ -241,33 +241,33 @@ def endless(sweep):
 def test_cancel_ends_the_training(endless):
     async def session():
         explorer, _ = live(endless)
-        before = explorer._picture.value
-        explorer._run_button.click()
-        await until(lambda: explorer._bar.value > 0)
-        assert explorer._thread.is_alive()
-        explorer._cancel_button.click()
-        assert explorer._cancel_button.disabled and not explorer._run_button.disabled
-        await until(lambda: not explorer._thread.is_alive())
-        assert explorer._status.value == "Cancelled. 1 run, recorded."
-        assert re.sub("c[0-9a-f]{8}", "", explorer._picture.value) == re.sub("c[0-9a-f]{8}", "", before)
-        assert not explorer._fresh
+        before = explorer.live.picture.value
+        explorer.live.run_button.click()
+        await until(lambda: explorer.live.bar.value > 0)
+        assert explorer.live.thread.is_alive()
+        explorer.live.cancel_button.click()
+        assert explorer.live.cancel_button.disabled and not explorer.live.run_button.disabled
+        await until(lambda: not explorer.live.thread.is_alive())
+        assert explorer.live.status.value == "Cancelled. 1 run, recorded."
+        assert re.sub("c[0-9a-f]{8}", "", explorer.live.picture.value) == re.sub("c[0-9a-f]{8}", "", before)
+        assert not explorer.live.fresh
     asyncio.run(session())
 
 
 def test_moving_a_slider_drops_the_training_of_the_old_position(endless):
     async def session():
         explorer, controls = live(endless)
-        explorer._run_button.click()
-        old = explorer._thread
-        await until(lambda: explorer._bar.value > 0)
+        explorer.live.run_button.click()
+        old = explorer.live.thread
+        await until(lambda: explorer.live.bar.value > 0)
         controls["depth"].value = 2
-        assert "Depth 2" in explorer._picture.value and not explorer._run_button.disabled
-        explorer._run_button.click()  # a new one may start while the old one is ending
+        assert "Depth 2" in explorer.live.picture.value and not explorer.live.run_button.disabled
+        explorer.live.run_button.click()  # a new one may start while the old one is ending
         await until(lambda: not old.is_alive())
-        assert explorer._thread.is_alive()
-        assert "Depth 2" in explorer._picture.value and explorer._status.value == "Training…"
-        explorer._cancel_button.click()
-        await until(lambda: not explorer._thread.is_alive())
+        assert explorer.live.thread.is_alive()
+        assert "Depth 2" in explorer.live.picture.value and explorer.live.status.value == "Training…"
+        explorer.live.cancel_button.click()
+        await until(lambda: not explorer.live.thread.is_alive())
     asyncio.run(session())
 
 
@@ -275,12 +275,12 @@ def test_result_that_arrives_late_is_dropped(sweep):
     """The slider moves after the last step of training, before its result is shown."""
     async def session():
         explorer, controls = live(sweep)
-        explorer._run_button.click()
-        explorer._thread.join()       # its results now wait for this loop
+        explorer.live.run_button.click()
+        explorer.live.thread.join()       # its results now wait for this loop
         controls["depth"].value = 2
         await asyncio.sleep(0.1)
-        assert "Depth 2" in explorer._picture.value and explorer._status.value == "2 runs, recorded."
-        assert not explorer._fresh
+        assert "Depth 2" in explorer.live.picture.value and explorer.live.status.value == "2 runs, recorded."
+        assert not explorer.live.fresh
     asyncio.run(session())
 
 
@@ -293,8 +293,8 @@ def test_figures_are_drawn_in_the_main_thread(sweep):
 
     async def session():
         explorer, _ = live(sweep, figure)
-        explorer._run_button.click()
-        await until(lambda: not explorer._run_button.disabled)
+        explorer.live.run_button.click()
+        await until(lambda: not explorer.live.run_button.disabled)
     asyncio.run(session())
     assert len(threads) >= 3 and set(threads) == {threading.main_thread()}
 
@@ -307,10 +307,10 @@ def test_point_that_is_not_recorded_can_be_trained():
 
     async def session():
         explorer, _ = live(Sweep("never-run", TINY, depth=[1]), depth=[1])
-        assert "Nothing is recorded" in explorer._status.value
-        explorer._run_button.click()
-        await until(lambda: not explorer._run_button.disabled)
-        assert "<svg" in explorer._picture.value
+        assert "Nothing is recorded" in explorer.live.status.value
+        explorer.live.run_button.click()
+        await until(lambda: not explorer.live.run_button.disabled)
+        assert "<svg" in explorer.live.picture.value
     asyncio.run(session())
 
 
@@ -322,13 +322,13 @@ def test_error_of_the_figure_function_is_not_swallowed(sweep):
 def test_error_of_a_training_is_shown(sweep):
     async def session():
         explorer, _ = live(Sweep("broken", TINY.replace(model="lenet"), depth=[1]), depth=[1])  # LeNet has no depth to choose
-        explorer._run_button.click()
-        await until(lambda: not explorer._run_button.disabled)
-        assert "ValueError" in explorer._status.value and "lenet" in explorer._status.value
+        explorer.live.run_button.click()
+        await until(lambda: not explorer.live.run_button.disabled)
+        assert "ValueError" in explorer.live.status.value and "lenet" in explorer.live.status.value
     asyncio.run(session())
 
 
 def test_pure_function_of_the_point_has_no_run_button():
     explorer = explore(None, parabola, a=[1, 2], b=[0, 1, 2])
     assert not any(isinstance(child, widgets.HBox) for child in explorer.widget.children)
-    assert "A 1, b 0. y against x: parabola from 1 to 1." in explorer._picture.value
+    assert "A 1, b 0. y against x: parabola from 1 to 1." in explorer.live.picture.value
