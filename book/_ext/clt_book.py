@@ -45,12 +45,14 @@ logger = logging.getLogger(__name__)
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_config_value("clt_extension", extension_fingerprint(), "env")  # a change of these files makes all pages anew
     app.add_node(chapter_facts)
+    app.add_node(generated_content)
     app.add_directive("chapter-facts", ChapterFacts)
     generated(app, "execution-table", execution_table)
     app.connect("env-updated", lambda app, env: sorted(getattr(env, "generated_pages", set()) & env.all_docs.keys()))
     app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
     app.connect("config-inited", configure)
     app.connect("env-before-read-docs", run_chapters)
+    app.connect("doctree-resolved", fill_in_generated)
     app.connect("doctree-resolved", fill_in_facts)
     app.connect("doctree-resolved", make_ids_unique)
     app.connect("doctree-resolved", label_cells, priority=900)  # after the tables are there
@@ -195,24 +197,34 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
 # ---- pages that are made when all chapters have been read
 
-def generated(app: Sphinx, name: str, build: Callable[[Sphinx, str], nodes.Node | list[nodes.Node]]) -> None:
+Build = Callable[[Sphinx, str], nodes.Node | list[nodes.Node]]
+
+BUILDERS: dict[str, Build] = {}
+"""What each directive of ``generated`` is replaced by."""
+
+
+def generated(app: Sphinx, name: str, build: Build) -> None:
     """Make the directive ``{name}``, replaced by ``build(app, docname)``; its pages are written anew at every build."""
-    placeholder = type(name.replace("-", "_"), (nodes.General, nodes.Element), {"__module__": __name__})
-    globals()[placeholder.__name__] = placeholder  # where a stored page finds it again
-
-    class Generated(SphinxDirective):
-        def run(self) -> list[nodes.Node]:
-            env: Any = self.env  # extensions keep what they find there
-            env.generated_pages = getattr(env, "generated_pages", set()) | {env.docname}
-            return [placeholder()]
-
-    def fill_in(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-        for node in list(doctree.findall(placeholder)):
-            node.replace_self(build(app, docname))
-
-    app.add_node(placeholder)
+    BUILDERS[name] = build
     app.add_directive(name, Generated)
-    app.connect("doctree-resolved", fill_in)
+
+
+class generated_content(nodes.General, nodes.Element):
+    """Where the content goes once all chapters have been read."""
+
+
+class Generated(SphinxDirective):
+    """Any directive that ``generated`` made; ``self.name`` says which."""
+
+    def run(self) -> list[nodes.Node]:
+        env: Any = self.env  # extensions keep what they find there
+        env.generated_pages = getattr(env, "generated_pages", set()) | {env.docname}
+        return [generated_content(directive=self.name)]
+
+
+def fill_in_generated(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for node in list(doctree.findall(generated_content)):
+        node.replace_self(BUILDERS[node["directive"]](app, docname))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Sequence[nodes.Node]]], *classes: str, caption: str = "") -> nodes.table:
