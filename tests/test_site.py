@@ -403,7 +403,7 @@ def test_build_notices_a_change_of_the_package(small_book):
     assert second.returncode == 0, second.stdout
     assert "The answer is 43" in small_book.page()
     index = (small_book.root / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
-    assert "holds in 20 trials" in index, "a page that is stored from one build to the next is filled in anew"
+    assert "holds in 20 trials" in index, "a generated table is missing"
 
 
 @pytest.mark.parametrize("prose, code, complaint", [

@@ -44,7 +44,7 @@ def check_statements(app: Any) -> None:
     app.ledger_survey = json.loads(cache.read_text(encoding="utf-8"))
     app.ledger = app.ledger_survey["entries"]
     for entry in app.ledger:
-        if entry["check"] and not entry["check"]["holds"]:
+        if not entry["check"]["holds"]:
             logger.warning("the check of the statement `%s` fails", entry["slug"])
         for dropped, broken in entry["counterexamples"]:
             if not broken:
@@ -57,17 +57,13 @@ def survey() -> list[dict[str, Any]]:
 
     entries = []
     for entry in statements.values():
-        checked = None
-        if entry.run:
-            result = entry.check(0, entry.trials if entry.draws_at_once else min(TRIALS, entry.trials))
-            checked = {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness,
-                       "trials": result.trials}
-        path, line = (inspect.getsourcefile(entry.run) or "", inspect.getsourcelines(entry.run)[1]) if entry.run else ("", 0)
+        result = entry.check(0, entry.trials if entry.draws_at_once else min(TRIALS, entry.trials))
+        path, line = inspect.getsourcefile(entry.run) or "", inspect.getsourcelines(entry.run)[1]
         entries.append({
             "slug": entry.slug, "title": entry.title, "kind": entry.kind, "paper": entry.paper, "chapter": entry.chapter,
-            "not_testable": entry.not_testable, "check": checked,
+            "check": {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness, "trials": result.trials},
             "counterexamples": [(dropped, not broken.holds) for dropped, broken in entry.broken(0)],
-            "source": (str(Path(path).relative_to(ROOT).with_suffix("")), line) if entry.run else None,
+            "source": (str(Path(path).relative_to(ROOT).with_suffix("")), line),
         })
     return entries
 
@@ -104,23 +100,20 @@ def cells(app: Sphinx, docname: str, entry: dict[str, Any]) -> list[list[nodes.N
         title = make_refnode(app.builder, docname, place["docname"], slug, title)
         number = app.env.toc_fignumbers.get(place["docname"], {}).get(place["countertype"], {}).get(slug, ())
         where = f"{place['realtype'].title()} {'.'.join(map(str, number))}"
-    status = f"not testable: {entry['not_testable']}"
-    if check:
-        status = f"{'holds' if check['holds'] else 'FAILS'} in {check['trials']} trial{'s' * (check['trials'] != 1)}"
-    code = [nodes.Text(", "), source_link(app, docname, *entry["source"])] if check else []
+    status = f"{'holds' if check['holds'] else 'FAILS'} in {check['trials']} trial{'s' * (check['trials'] != 1)}"
     return [
         [title, nodes.Text(" "), nodes.literal("", slug)],
         [nodes.Text(where)],
         [nodes.Text(entry["paper"] or "this book’s own")],
-        [nodes.Text(status), *code],
-        [nodes.Text(number_or_dash(check and check["worst_slack"]))],
-        [nodes.Text(number_or_dash(check and check["tightness"]))],
+        [nodes.Text(status), nodes.Text(", "), source_link(app, docname, *entry["source"])],
+        [nodes.Text(number_or_dash(check["worst_slack"]))],
+        [nodes.Text(number_or_dash(check["tightness"]))],
         [nodes.Text("; ".join(dropped for dropped, _ in entry["counterexamples"]) or "–")],
     ]
 
 
-def number_or_dash(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.2g}"
+def number_or_dash(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2g}"
 
 
 # ---- the code of the checks, as pages of the site

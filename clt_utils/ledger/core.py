@@ -202,7 +202,9 @@ class Statement:
         paper: Where the paper has it ("Theorem 10"), or "" if it is this book's own.
         assumptions: Each assumption in words.
         chapter: The page that proves it, relative to ``book/``, without suffix.
-        not_testable: Why there is no check, if there is none.
+        trials: How many random instances its check draws.
+        draws_at_once: Whether one call of ``run`` draws them all.
+        run: Generator of claims about random instances.
         words: Fingerprint of the statement as the chapter has it, when its check was last read beside it.
         counterexamples: (what is dropped, generator of claims of which one must fail).
     """
@@ -213,24 +215,20 @@ class Statement:
     paper: str
     assumptions: tuple[str, ...]
     chapter: str
-    not_testable: str = ""
+    run: Run
     trials: int = 200
     draws_at_once: bool = False
-    run: Run | None = None
     words: str = ""
     counterexamples: list[tuple[str, Run]] = field(default_factory=list)
 
     def check(self, rng: Seed, trials: int | None = None) -> Result:
         """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed) -> Result."""
-        run = self.run
-        if run is None:
-            raise ValueError(f"Given: `{self.slug}`, which has no check ({self.not_testable}). Expected: a statement with a check.")
         trials = self.trials if trials is None else trials
         require(trials >= 1, f"trials={trials}", "at least one trial")
         rng = np.random.default_rng(rng)
         if self.draws_at_once:
-            return self._result(list(run(rng, trials)), trials)
-        return self._result([claim for _ in range(trials) for claim in run(rng)], trials)
+            return self._result(list(self.run(rng, trials)), trials)
+        return self._result([claim for _ in range(trials) for claim in self.run(rng)], trials)
 
     @property
     def counterexample(self) -> Callable[..., Result] | None:
@@ -271,21 +269,10 @@ def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], c
     ``words`` is the fingerprint of the statement in the chapter: a test asks for it anew when the statement's words change.
     """
     def enter(run):
-        return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, trials=trials,
-                                draws_at_once=draws_at_once, run=run, words=words))
+        require(slug not in statements, f"a second entry `{slug}`", "one entry a slug")
+        statements[slug] = Statement(slug, title, kind, paper, tuple(assumptions), chapter, run, trials, draws_at_once, words)
+        return statements[slug]
     return enter
-
-
-def untestable(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, why: str,
-               paper: str = "", words: str = "") -> Statement:
-    """Enter a statement that no computation can check, and say why."""
-    return _enter(Statement(slug, title, kind, paper, tuple(assumptions), chapter, not_testable=why, words=words))
-
-
-def _enter(entry):
-    require(entry.slug not in statements, f"a second entry `{entry.slug}`", "one entry a slug")
-    statements[entry.slug] = entry
-    return entry
 
 
 def check(slug: str, seed: int = 0, trials: int | None = None) -> Result:
