@@ -45,3 +45,13 @@ def test_labels_give_cross_entropy_its_sharp_bounds_and_nothing_else():
 def test_an_eigenvalue_below_zero_is_rounding_and_leaves_no_upper_bound():
     lower, upper = risk_interval(Probe(*torch.tensor([1.0, 1, 1, -1e-3, 2, 0.1]).double()), SQUARED)
     assert lower > 0 and upper == math.inf
+
+
+def test_what_cannot_be_is_named():
+    seen = seen_by(SHANNON, torch.tensor([0, 1]))
+    for call in (lambda: together(vars(seen)), lambda: risk_interval(vars(seen), SHANNON)):
+        with pytest.raises(TypeError, match="Given: `seen` of type dict. Expected: a `Probe`"):
+            call()
+    for num_classes in (0, 2.5, "3"):
+        with pytest.raises(ValueError, match="num_classes=.*an integer of at least 1 or None"):
+            risk_interval(seen, SHANNON, num_classes)
