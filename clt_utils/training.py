@@ -203,34 +203,37 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
     started = time.perf_counter()
     run = _Run(config, prepare)
     rows: list[dict[str, float]] = []
-    stopped = ""
     with tqdm(total=run.num_steps, unit="step", disable=not progress) as bar:
-        for step in range(run.num_steps + 1):
-            try:
-                if step in run.probe_steps:
-                    rows.append(run.measured(step))
-                    if on_probe:
-                        on_probe(rows[-1])
-                if step == run.num_steps:
-                    break
-                if should_stop and should_stop():
-                    stopped = f"Stopped on request after {step} of {run.num_steps} steps."
-                    break
-                run.take(step)
-            except (ValueError, torch.linalg.LinAlgError) as error:
-                if step == 0:
-                    raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
-                stopped = (f"Diverged after {step} of {run.num_steps} steps; what was measured before is kept. "
-                           f"Lower the learning rate, {config.learning_rate:g}. ({error})")
-                warnings.warn(stopped, stacklevel=2)
-                break
-            bar.update()
+        try:
+            stopped = _follow(run, rows, bar, on_probe, should_stop)
+        except (ValueError, torch.linalg.LinAlgError) as error:
+            if run.step == 0:
+                raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
+            stopped = (f"Diverged after {run.step} of {run.num_steps} steps; what was measured before is kept. "
+                       f"Lower the learning rate, {config.learning_rate:g}. ({error})")
+            warnings.warn(stopped, stacklevel=2)
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
     return Trace(config, columns, provenance(run.device, time.perf_counter() - started), stopped)
 
 
+def _follow(run: "_Run", rows: list[dict[str, float]], bar: tqdm, on_probe: Callable[[dict[str, float]], object] | None,
+            should_stop: Callable[[], bool] | None) -> str:
+    """Take the steps of a run, and measure where it is time to -> why it ended early, or ""."""
+    while True:
+        if run.step in run.probe_steps:
+            rows.append(run.measured())
+            if on_probe:
+                on_probe(rows[-1])
+        if run.step == run.num_steps:
+            return ""
+        if should_stop and should_stop():
+            return f"Stopped on request after {run.step} of {run.num_steps} steps."
+        run.take_step()
+        bar.update()
+
+
 class _Run:
-    """A training under way: its samples, its model, and when it is measured; ``take`` a step, or look at what is ``measured``."""
+    """A training under way, ``step`` steps after its start: its samples, its model, and at which steps it is measured."""
 
     def __init__(self, config: TrainConfig, prepare: Callable[[nn.Module], object] | None) -> None:
         self.config, self.generator, self.device = config, GENERATORS[config.loss], find_device(config.device)
@@ -240,7 +243,7 @@ class _Run:
         probed = data.load(config.dataset, size=config.size, limit=config.probe_samples or config.limit, seed=config.seed)
         self.probed_inputs, self.probed_targets = probed.inputs.to(self.device), probed.targets.to(self.device)
 
-        self.steps_per_epoch = math.ceil(len(samples) / config.batch_size)
+        self.step, self.steps_per_epoch = 0, math.ceil(len(samples) / config.batch_size)
         self.num_steps = config.epochs * self.steps_per_epoch
         self.probe_steps = set(evenly_spaced(self.num_steps + 1, (config.probes or self.num_steps) + 1).tolist())
         self.batches = _batches(len(samples), config.batch_size, torch.Generator().manual_seed(config.seed))
@@ -252,25 +255,27 @@ class _Run:
         self.optimizer = torch.optim.SGD(self.model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
                                          fused=self.device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
 
-    def learning_rate(self, step: int) -> float:
-        """Of the step that follows ``step`` others."""
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
         if self.config.schedule == "cosine":
-            return self.config.learning_rate * ((1 + math.cos(math.pi * step / self.num_steps)) / 2)
+            return self.config.learning_rate * ((1 + math.cos(math.pi * self.step / self.num_steps)) / 2)
         return self.config.learning_rate
 
-    def measured(self, step: int) -> dict[str, float]:
-        """The row of the trace after so many steps; a ``ValueError`` if the run has diverged."""
+    def measured(self) -> dict[str, float]:
+        """The row of the trace that belongs here; a ``ValueError`` if the run has diverged."""
         row = measure(self.model, self.probed_inputs, self.probed_targets, self.generator)
         require(math.isfinite(row["risk"] + row["energy"]), f"a risk of {row['risk']}", "a finite risk")
-        return {"step": step, "epoch": step / self.steps_per_epoch, **row, "learning_rate": self.learning_rate(step)}
+        return {"step": self.step, "epoch": self.step / self.steps_per_epoch, **row, "learning_rate": self.learning_rate}
 
-    def take(self, step: int) -> None:
-        """The step of SGD that follows ``step`` others."""
+    def take_step(self) -> None:
+        """One step of SGD, on the next batch."""
         batch = next(self.batches).to(self.device)
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate(step)
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate
         self.optimizer.zero_grad()
         fenchel_young_loss(self.generator, self.targets[batch], self.model(self.inputs[batch])).mean().backward()
         self.optimizer.step()
+        self.step += 1
 
 
 def _fresh_model(config: TrainConfig, samples: data.Dataset) -> nn.Module:
