@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clt_utils import diagnose as diagnose_module
-from clt_utils.bounds import max_loss
+from clt_utils.bounds import max_loss, risk_bounds_sharp
 from clt_utils.diagnose import Layer, Watch, _advice, diagnose
 from clt_utils.duality import SQUARED
 from clt_utils.structure import gradient_energy, probe, structure_matrix
@@ -47,6 +47,9 @@ def test_numbers_against_torch(seed):
     eigenvalues = np.linalg.eigvalsh(structure_matrix(net, x, dtype=torch.float64).numpy())
     assert eigenvalues.min() <= n["lam_min"] * (1 + 1e-4) and n["lam_max"] <= eigenvalues.max() * (1 + 1e-4)
     assert n["lower"] <= n["risk_probed"] <= n["upper"] and 0 <= n["correlation"] <= 1 + 1e-6
+    seen = probe(net, x, y)
+    sharp = risk_bounds_sharp(seen.energy, seen.lam_min, seen.lam_max, 3, seen.p_min)
+    assert [n["lower"], n["upper"]] == pytest.approx([side.mean().item() for side in sharp], rel=1e-5)
 
 
 def test_condition_is_that_of_the_median_sample():

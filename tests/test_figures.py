@@ -45,7 +45,9 @@ def test_start_and_end_show_medians_and_extremes():
     bars = fig.axes[1].containers
     assert [bar.get_label() for bar in bars] == ["Model A, start", "Model A, end", "Model B, start", "Model B, end"]
     np.testing.assert_allclose(bars[0][0].get_ydata(), [3, 3])
+    np.testing.assert_allclose(bars[1][0].get_ydata(), [3, 3])
     np.testing.assert_allclose(bars[3][0].get_ydata(), [3, 2])
+    np.testing.assert_allclose([bar[0].get_ydata()[0] for bar in fig.axes[0].containers], [1, 501, 1, 501])  # λ_min = 1 + step
     np.testing.assert_allclose([segment[:, 1] for segment in bars[0][2][0].get_segments()], [[2, 4], [2, 4]])
     plt.close(fig)
 
