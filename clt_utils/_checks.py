@@ -1,8 +1,20 @@
-"""Checks at the border of the package: an error says what was given, what was expected and what to do."""
+"""Checks at the border of the package: an error says what was given, what was expected and what to do.
+
+Two classes, everywhere. ``TypeError``: the wrong kind of thing, such as a text or None where a number is wanted, a name where a
+generator is, or a truth value where an integer is. ``ValueError``: the right kind with a wrong value, shape or dtype.
+
+What is named ``require_…`` returns nothing; ``real_array`` and ``real_tensor`` return what they made of a reader's numbers.
+"""
 
 import difflib
+import functools
+import math
+import reprlib
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -20,14 +32,180 @@ def require(condition: object, given: str, expected: str, advice: str = "", erro
         raise error(f"Given: {given}. Expected: {expected}." + (f" {advice}" if advice else ""))
 
 
+def shown(value: object) -> str:
+    """A value in a few words: tensors and arrays by dtype and shape, others as Python writes them, cut short."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {value.dtype} of shape {tuple(value.shape)}" + " on meta" * value.is_meta
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype} of shape {value.shape}"
+    return reprlib.repr(value)
+
+
+def span(x: Any) -> str:
+    """From where to where the entries of an array or a tensor go, in words."""
+    return f"from {float(x.min()):g} to {float(x.max()):g}" if math.prod(x.shape) else "without entries"
+
+
+def require_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str, advice: str = "") -> None:
+    """Raise ``TypeError`` unless ``value`` is a ``kind``: a generator, a model, a tensor, a dtype, a path."""
+    if not isinstance(value, kind):
+        require(False, f"{name}={shown(value)}", expected, advice, TypeError)
+
+
+def require_callable(name: str, value: object, expected: str) -> None:
+    """Raise ``TypeError`` unless ``value`` can be called."""
+    if not callable(value):
+        require(False, f"{name}={shown(value)}", expected, error=TypeError)
+
+
+def require_name(what: str, name: object, known: Sequence[str]) -> None:
+    """Raise unless ``name`` is one of ``known``; the error names the closest ones, or all."""
+    if isinstance(name, str) and name in known:
+        return
+    close = difflib.get_close_matches(name.lower(), known, 3) if isinstance(name, str) else []
+    require(False, f"the {what} {shown(name)}", f"one of {', '.join(map(repr, known))}",
+            f"Did you mean {' or '.join(map(repr, close))}?" if close else "", ValueError if isinstance(name, str) else TypeError)
+
+
+# Numbers -------------------------------------------------------------------------------------------------------------
+
+def require_integer(name: str, value: object, low: int = -2**63, high: int = 2**63 - 1, advice: str = "", optional: bool = False) -> None:
+    """Raise unless ``value`` is an integer from ``low`` to ``high``; a truth value is none. None passes if ``optional``."""
+    if (optional and value is None) or (_is_number(value) and isinstance(value, Integral) and low <= int(value) <= high):
+        return
+    ends = f" from {low} to {high}" if high < 2**63 - 1 else f" of at least {low}" if low > -2**63 else ""
+    large = isinstance(value, Integral) and int(value) > 2**63 - 1
+    require(False, f"{name}={shown(value)}", "an integer" + ends + ", within 64 bits" * large + " or None" * optional, advice,
+            ValueError if _is_number(value) else TypeError)
+
+
+def require_number(name: str, value: object, interval: str = "(-∞, ∞)", advice: str = "", optional: bool = False) -> None:
+    """Raise unless ``value`` is a real number in ``interval``, such as "[0, 1)"; a truth value is none."""
+    if optional and value is None:
+        return
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0 and not getattr(value, "is_meta", False):
+        value = value.item()
+    number: Any = value
+    low, high = _ends(interval)
+    if _is_number(value) and low <= number <= high and (interval[0] == "[" or low < number) and (interval[-1] == "]" or number < high):
+        if not isinstance(value, Integral) or abs(number) < 2**63:
+            return
+        interval += ", within 64 bits"
+    require(False, f"{name}={shown(value)}", f"a number in {interval}" + " or None" * optional, advice,
+            ValueError if _is_number(value) else TypeError)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+@functools.cache
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = (float(end.replace("∞", "inf")) for end in interval[1:-1].split(","))
+    return low, high
+
+
+# Arrays and tensors --------------------------------------------------------------------------------------------------
+
+def real_array(name: str, value: object, dims: int = 0, nan: bool = False) -> np.ndarray:
+    """``value`` as an array of real numbers, its dtype kept, with at least ``dims`` dimensions; entries if dims > 0, NaNs if ``nan``."""
+    try:
+        array = np.asarray(value)
+    except Exception:  # whatever a stranger's object raises
+        array = np.array(None)
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        require(False, f"`{name}` = {shown(value)}", "real numbers", "Take the real part yourself if you mean it." * (kind == "c"),
+                ValueError if kind == "c" else TypeError)
+    require(array.ndim >= dims and (array.size or not dims), f"`{name}` of shape {array.shape}",
+            f"at least {dims} dimension{'s' * (dims > 1)} and one entry")
+    require(nan or kind != "f" or not np.isnan(array).any(), f"`{name}` = NaN" if array.ndim == 0 else f"`{name}` with NaNs", "numbers")
+    return array
+
+
+def real_tensor(name: str, value: object) -> torch.Tensor:
+    """``value``, numbers, arrays or a tensor, as a float64 tensor of real numbers without NaN; a tensor keeps its graph."""
+    if not isinstance(value, torch.Tensor):
+        return torch.from_numpy(np.array(real_array(name, value), dtype=np.float64, order="C"))
+    require_values(name, value)
+    tensor = value.to(torch.float64)
+    require(not torch.isnan(tensor).any(), f"`{name}` = NaN" if tensor.ndim == 0 else f"`{name}` with NaNs", "numbers")
+    return tensor
+
+
+def require_tensor(name: str, value: object, dims: int = 0) -> None:
+    """Raise unless ``value`` is a tensor of real floating-point numbers with at least ``dims`` dimensions."""
+    require_kind(name, value, torch.Tensor, "a torch tensor", "Wrap it in `torch.as_tensor`.")
+    assert isinstance(value, torch.Tensor)
+    if not value.is_floating_point() or value.ndim < dims:
+        require(False, f"`{name}` = {shown(value)}", f"floating-point numbers with at least {dims} dimensions")
+
+
+def require_values(name: str, tensor: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless ``tensor`` has values, and real ones."""
+    if tensor.is_complex() or tensor.is_meta:
+        require(False, f"`{name}` = {shown(tensor)}", "real numbers on a device that computes")
+
+
+def require_device(name: str, device: object) -> None:
+    """Raise unless ``device`` is one, or the name of one, that torch finds here and that computes."""
+    require_kind(name, device, (str, torch.device), 'a torch.device or its name, such as "cpu"')
+    try:
+        computes = not torch.empty(0, device=str(device)).is_meta
+    except (RuntimeError, AssertionError, NotImplementedError):
+        computes = False
+    require(computes, f"{name}={shown(device)}", 'a device that torch finds here and that computes, such as "cpu"')
+
+
 def require_finite(name: str, tensor: torch.Tensor, advice: str = "") -> None:
     """Raise ``ValueError`` if ``tensor`` holds a NaN or an infinity; says how many of how many."""
     bad = int((~torch.isfinite(tensor)).sum())
     require(bad == 0, f"`{name}` with {bad} of {tensor.numel()} entries NaN or infinite", "finite numbers", advice)
 
 
-def require_name(what: str, name: object, known: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless ``name`` is one of ``known``; the error names the closest ones, or all."""
-    close = difflib.get_close_matches(str(name).lower(), known, 3)
-    require(name in known, f"the {what} {name!r}", f"one of {', '.join(map(repr, known))}",
-            f"Did you mean {' or '.join(map(repr, close))}?" if close else "")
+def require_broadcast(**values: Any) -> None:
+    """Raise ``ValueError`` unless the shapes of all arrays or tensors fit together, as numpy and torch stretch them."""
+    try:
+        np.broadcast_shapes(*(tuple(x.shape) for x in values.values()))
+    except ValueError:
+        require(False, ", ".join(f"`{name}` of shape {tuple(x.shape)}" for name, x in values.items()), "shapes that broadcast")
+
+
+def require_nonnegative(**values: Any) -> None:
+    """Raise ``ValueError`` unless all entries of the arrays or tensors are at least zero."""
+    for name, x in values.items():
+        if not bool((x >= 0).all()):
+            require(False, f"`{name}` {span(x)}", "numbers ≥ 0")
+
+
+def integers(name: str, value: object, low: int = -2**63, high: int | None = None, advice: str = "") -> np.ndarray:
+    """``value`` as a non-empty array of integers from ``low`` on and, if given, up to ``high``; truth values are none."""
+    array = real_array(name, value, dims=1)
+    require(array.dtype.kind in "iu" and array.min() >= low and (high is None or array.max() <= high),
+            f"{name} {array.dtype} from {array.min()} to {array.max()}",
+            f"integers from {low} to {high}" if high is not None else f"integers from {low} on" if low > -2**63 else "integers", advice)
+    return array
+
+
+def require_distribution(name: str, p: torch.Tensor, dims: int | None = None) -> None:
+    """Raise ``ValueError`` unless p is nonnegative and sums to one over the last ``dims`` (all by default), up to 1e-6."""
+    require(p.numel() > 0 and p.ndim >= (dims or 1), f"`{name}` of shape {tuple(p.shape)}", f"at least {dims or 1} dimensions")
+    require(dims != 2 or p.ndim == 2, f"`{name}` of shape {tuple(p.shape)}", "one joint (n_x, K)")
+    require(bool((p >= 0).all()), f"`{name}` with negative entries or NaNs", "probabilities")
+    total = (p.sum(-1) if dims == 1 else p.sum()).detach()
+    off = float((total - 1).abs().max())
+    require(off < 1e-6, f"`{name}` whose sum is off by {off:.2g}", "a sum of one", "Divide by the sum first.")
+
+
+def require_symmetric(name: str, A: Any) -> None:
+    """Raise ``ValueError`` unless A (..., K, K), an array or a tensor, holds finite symmetric matrices, up to rounding in float32."""
+    A = torch.as_tensor(A).detach()
+    require(A.ndim >= 2 and A.shape[-1] == A.shape[-2] >= 1, f"{name} of shape {tuple(A.shape)}", "square matrices (..., K, K)")
+    require_values(name, A)
+    require_finite(name, A)
+    if not A.numel():
+        return
+    A = A.double()
+    asymmetry, largest = float((A - A.mT).abs().max()), float(A.abs().max())
+    require(asymmetry <= 1e-4 * largest + 1e-9, f"{name} with entries that differ from their mirror image by up to {asymmetry:.2g}",
+            "symmetric matrices", "Of others the eigenvalues would be read from one triangle alone.")

@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._checks import require
-from .duality import SHANNON, Generator
+from ._checks import (
+    real_tensor,
+    require,
+    require_broadcast,
+    require_distribution,
+    require_integer,
+    require_nonnegative,
+    require_number,
+    span,
+)
+from .duality import SHANNON, Generator, require_generator
 
 Numbers = Any  # a number, an array or a tensor; the same comes out
 Pair = tuple[Any, Any]  # (lower, upper), each like what came in
@@ -25,12 +34,13 @@ def _pure(*names):
         @functools.wraps(function)
         def converted(*args, **kwargs):
             bound = signature.bind(*args, **kwargs)
-            given = [bound.arguments[k] for k in names if bound.arguments.get(k) is not None]
-            for k in names:
-                if bound.arguments.get(k) is not None:
-                    bound.arguments[k] = _tensor(k, bound.arguments[k])
-            back = _as_it_is if any(isinstance(x, torch.Tensor) for x in given) else (
-                torch.Tensor.numpy if any(isinstance(x, np.ndarray) for x in given) else torch.Tensor.item)
+            given = {k: bound.arguments[k] for k in names if k in bound.arguments
+                     and not (bound.arguments[k] is None and signature.parameters[k].default is None)}
+            tensors = {k: real_tensor(k, x) for k, x in given.items()}
+            require_broadcast(**tensors)
+            bound.arguments.update(tensors)
+            back = _as_it_is if any(isinstance(x, torch.Tensor) for x in given.values()) else (
+                torch.Tensor.numpy if any(isinstance(x, np.ndarray) for x in given.values()) else _number_or_array)
             out = function(*bound.args, **bound.kwargs)
             return tuple(map(back, out)) if isinstance(out, tuple) else back(out)
         return converted
@@ -41,18 +51,13 @@ def _as_it_is(x):
     return x
 
 
-def _tensor(name, x):
-    x = torch.as_tensor(x, dtype=torch.float64)
-    require(not torch.isnan(x).any(), f"`{name}` = NaN", "a number")
-    return x
-
-
-def _nonnegative(**values):
-    for name, x in values.items():
-        require(bool((x >= 0).all()), f"`{name}` down to {float(x.detach().min()):g}", "numbers ≥ 0")
+def _number_or_array(x):
+    return x.item() if x.ndim == 0 else x.numpy()  # lists came in
 
 
 def _sizes(n, batch_size):
+    require_integer("n", n, 1)
+    require_integer("batch_size", batch_size)
     require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
 
 
@@ -75,9 +80,9 @@ def residual_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers) -> Pair
     Returns:
         (lower, upper) for the squared residual; the upper side is inf wherever λ_min = 0.
     """
-    _nonnegative(energy=energy, lam_max=lam_max)
+    require_nonnegative(energy=energy, lam_max=lam_max)
     energy, lam_min, lam_max = torch.broadcast_tensors(energy, lam_min, lam_max)
-    require(bool((lam_min >= -1e-6 * lam_max).all()), f"`lam_min` down to {float(lam_min.detach().min()):g}",
+    require(bool((lam_min >= -1e-6 * lam_max).all()), f"`lam_min` {span(lam_min)}",
             "eigenvalues of a positive semidefinite matrix, rounding aside")
     require(bool((lam_min <= lam_max).all()), "`lam_min` above `lam_max`", "lam_min ≤ lam_max")
     return _ratio(energy, lam_max), torch.where(lam_min > 0, energy / lam_min, torch.inf)
@@ -98,6 +103,7 @@ def risk_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers, generator: 
         (lower, upper) for the loss, or for the risk when means and extremes over the data came in. The upper side is
         inf for a generator without a finite β, such as sparsemax's, where no such bound is true.
     """
+    require_generator(generator)
     lower, upper = residual_bounds(energy, lam_min, lam_max)
     if generator is SHANNON:
         upper = torch.full_like(upper, torch.inf) if p_min is None else _ratio_to_p_min(upper, p_min)
@@ -107,7 +113,7 @@ def risk_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers, generator: 
 
 
 def _ratio_to_p_min(residual, p_min):
-    require(bool(((p_min >= 0) & (p_min <= 1)).all()), f"`p_min` = {p_min.tolist()}", "probabilities in [0, 1]")
+    require(bool(((p_min >= 0) & (p_min <= 1)).all()), f"`p_min` {span(p_min)}", "probabilities in [0, 1]")
     return torch.where(p_min > 0, residual / p_min, torch.inf)
 
 
@@ -122,11 +128,15 @@ def ce_bounds_from_residual(residual: Numbers, num_classes: int) -> Pair:
     Returns:
         (lower, upper) for the cross-entropy in nats; the upper side is inf once (K−1)r/K ≥ 1.
     """
-    require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
-    _nonnegative(residual=residual)
-    require(bool((residual <= 2 + 1e-9).all()), f"`residual` up to {float(residual.detach().max()):g}",
+    _classes(num_classes)
+    require_nonnegative(residual=residual)
+    require(bool((residual <= 2 + 1e-9).all()), f"`residual` {span(residual)}",
             "at most 2, the largest squared distance within the simplex")
     return _surprise((residual / 2).sqrt()), _surprise(((num_classes - 1) * residual / num_classes).sqrt())
+
+
+def _classes(num_classes):
+    require_integer("num_classes", num_classes, 2)
 
 
 def _surprise(wrong_mass):
@@ -148,6 +158,7 @@ def risk_bounds_sharp(energy: Numbers, lam_min: Numbers, lam_max: Numbers, num_c
     Returns:
         (lower, upper) for the cross-entropy of each sample, in nats.
     """
+    _classes(num_classes)
     low, high = residual_bounds(energy, lam_min, lam_max)
     lower = ce_bounds_from_residual(low.clamp(max=2.0), num_classes)[0]
     upper = ce_bounds_from_residual(high.clamp(max=2.0), num_classes)[1]
@@ -159,16 +170,21 @@ def risk_bounds_sharp(energy: Numbers, lam_min: Numbers, lam_max: Numbers, num_c
 @_pure("p", "q")
 def chi_squared(p: Numbers, q: Numbers) -> Numbers:
     """χ²(p‖q) = Σ (p−q)²/q, (..., K) -> (...,); inf where q = 0 < p (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²)."""
-    _nonnegative(p=p, q=q)
+    _distributions(p=p, q=q)
     return torch.where(p == q, 0.0, (p - q).square() / q).sum(-1)
 
 
 @_pure("p", "q")
 def kl_upper_bound(p: Numbers, q: Numbers) -> Numbers:
     """KL(p‖q) ≤ ‖p−q‖²/min q, (..., K) -> (...,); inf where some q = 0 (``kl-upper-bound``)."""
-    _nonnegative(p=p, q=q)
+    _distributions(p=p, q=q)
     smallest = q.amin(-1)
     return torch.where(smallest > 0, (p - q).square().sum(-1) / smallest, torch.inf)
+
+
+def _distributions(**values):
+    for name, p in values.items():
+        require_distribution(name, p, dims=1)
 
 
 # Stochastic gradient descent
@@ -179,14 +195,17 @@ def batch_energy(energy: Numbers, gradient_norm_sq: Numbers, *, n: int, batch_si
 
     Args:
         energy: Mean squared norm of the per-sample gradients, Ê.
-        gradient_norm_sq: Squared norm of the mean gradient, ‖∇R̂‖².
+        gradient_norm_sq: Squared norm of the mean gradient, ‖∇R̂‖²; never above Ê, rounding aside (take the smaller of both where
+            they were measured in float32).
         n: Number of samples.
         batch_size: m, between 1 and n.
 
     Returns:
         (n−m)/(m(n−1)) Ê + n(m−1)/(m(n−1)) ‖∇R̂‖².
     """
-    _nonnegative(energy=energy, gradient_norm_sq=gradient_norm_sq)
+    require_nonnegative(energy=energy, gradient_norm_sq=gradient_norm_sq)
+    require(bool((gradient_norm_sq <= (1 + 1e-5) * energy).all()), "`gradient_norm_sq` above `energy`", "‖∇R̂‖² ≤ Ê",
+            "The norm of a mean is never above the mean of the norms: look at which samples each was measured on.")
     _sizes(n, batch_size)
     if n == 1:
         return energy
@@ -195,7 +214,9 @@ def batch_energy(energy: Numbers, gradient_norm_sq: Numbers, *, n: int, batch_si
 
 
 def _descent_constant(smoothness, step, num_steps):
-    require(num_steps >= 1, f"num_steps={num_steps}", "at least one step")
+    require_integer("num_steps", num_steps, 1)
+    require_number("smoothness", smoothness, "(0, ∞)")
+    require_number("step", step, "(0, ∞)")
     require(smoothness > 0 and 0 < step <= 1 / smoothness * (1 + 1e-12), f"step={step:g} with smoothness={smoothness:g}",
             "0 < step ≤ 1/smoothness", "Beyond it the descent lemma gives nothing.")
     return step * (1 - smoothness * step / 2)
@@ -249,9 +270,9 @@ def step_limit(lam_max: Numbers, *, batch_size: int, momentum: float = 0.0) -> N
     Returns:
         The limit; below it nothing is promised.
     """
-    _nonnegative(lam_max=lam_max)
-    require(batch_size >= 1, f"batch_size={batch_size}", "at least 1")
-    require(0 <= momentum < 1, f"momentum={momentum}", "a number in [0, 1)")
+    require_nonnegative(lam_max=lam_max)
+    require_integer("batch_size", batch_size, 1)
+    require_number("momentum", momentum, "[0, 1)")
     return 2 * (1 + momentum) * batch_size / lam_max
 
 
@@ -262,15 +283,16 @@ def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 
 
     Args:
         num_outputs: K ≥ 2.
-        num_parameters: P > 1 with 2 ln K ≤ P.
+        num_parameters: P > 1 with 2 ln K ≤ P; also between the integers, to look for where the bound begins to say something.
         radius: ε of the ball.
 
     Returns:
         (lower, upper); the lower end is informative (positive) only for P ≳ 6K² ln K.
     """
     K, P = num_outputs, num_parameters
-    require(K >= 2 and P > 1, f"num_outputs={K}, num_parameters={P}", "num_outputs ≥ 2 and num_parameters > 1")
-    require(radius > 0, f"radius={radius}", "a positive number")
+    require_integer("num_outputs", K, 2)
+    require_number("num_parameters", P, "(1, ∞)")
+    require_number("radius", radius, "(0, ∞)")
     require(2 * np.log(K) <= P, f"num_outputs={K}, num_parameters={P}", "2 ln K ≤ P", "Use more parameters.")
     spread = (K - 1) * np.sqrt(6 * np.log(K) / (P - 1))
     return float(radius**2 * ((1 - 2 * np.log(K) / P) ** 2 - spread)), float(radius**2 * (1 + spread))
@@ -281,37 +303,37 @@ def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 
 @_pure("output_range")
 def max_loss(output_range: Numbers, num_classes: int) -> Numbers:
     """γ = log(1 + (K−1)e^osc), the largest cross-entropy when max f − min f ≤ osc (``max-loss``), in nats."""
-    require(num_classes >= 2, f"num_classes={num_classes}", "at least 2 classes")
-    _nonnegative(output_range=output_range)
+    _classes(num_classes)
+    require_nonnegative(output_range=output_range)
     return torch.nn.functional.softplus(output_range + np.log(num_classes - 1), threshold=100.0)
 
 
 @_pure("max_loss", "entropy_population", "entropy_sample")
 def generalization_range(max_loss: Numbers, entropy_population: Numbers, entropy_sample: Numbers) -> Pair:
     """Ent_q(Y|U) − γ ≤ R − R̂ ≤ γ − Ent_q̂(Y|U) (``generalization-range``)."""
-    _nonnegative(max_loss=max_loss, entropy_population=entropy_population, entropy_sample=entropy_sample)
+    require_nonnegative(max_loss=max_loss, entropy_population=entropy_population, entropy_sample=entropy_sample)
     return entropy_population - max_loss, max_loss - entropy_sample
 
 
 @_pure("max_loss", "tv")
 def tv_gap_bound(max_loss: Numbers, tv: Numbers) -> Numbers:
     """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``)."""
-    _nonnegative(max_loss=max_loss, tv=tv)
-    require(bool((tv <= 1 + 1e-9).all()), f"`tv` up to {float(tv.detach().max()):g}", "a total variation in [0, 1]")
+    require_nonnegative(max_loss=max_loss, tv=tv)
+    require(bool((tv <= 1 + 1e-9).all()), f"`tv` {span(tv)}", "a total variation in [0, 1]")
     return max_loss * tv
 
 
 @_pure("probabilities")
 def tv_mean_bound(probabilities: Numbers, n: int) -> Numbers:
     """E TV(q, q̂_n) ≤ ½ Σ √(q(1−q)/n), (..., s) -> (...,) (``tv-mean``)."""
-    _nonnegative(probabilities=probabilities)
-    require(n >= 1, f"n={n}", "at least one sample")
+    _distributions(probabilities=probabilities)
+    require_integer("n", n, 1)
     return 0.5 * (probabilities * (1 - probabilities) / n).clamp(min=0).sqrt().sum(-1)
 
 
 def _confidence(n, delta):
-    require(n >= 1, f"n={n}", "at least one sample")
-    require(0 < delta < 1, f"delta={delta}", "a failure probability between 0 and 1")
+    require_number("n", n, "[1, ∞)")  # also between the integers: readers look for where a bound becomes small enough
+    require_number("delta", delta, "(0, 1)", "It is the probability with which the bound may fail.")
 
 
 @_pure("max_loss")
@@ -327,9 +349,9 @@ def generalization_tail(max_loss: Numbers, support: int, n: int, delta: float) -
     Returns:
         The bound on |R − R̂|; vacuous once it exceeds γ.
     """
-    _nonnegative(max_loss=max_loss)
+    require_nonnegative(max_loss=max_loss)
     _confidence(n, delta)
-    require(support >= 1, f"support={support}", "at least one pair of positive probability")
+    require_integer("support", support, 1)
     return max_loss * (0.5 * np.sqrt((support - 1) / n) + np.sqrt(np.log(1 / delta) / (2 * n)))
 
 
@@ -347,11 +369,11 @@ def fixed_predictor_tail(max_loss: Numbers, n: int, delta: float, entropy: Numbe
         The smallest of Hoeffding's, Chebyshev's and Bernstein's bounds, each of which holds by itself with probability
         1 − δ; which is smallest depends on the arguments alone, so the choice costs nothing.
     """
-    _nonnegative(max_loss=max_loss)
+    require_nonnegative(max_loss=max_loss)
     _confidence(n, delta)
     variance = max_loss.square() / 4
     if entropy is not None:
-        require(bool(((entropy >= 0) & (entropy <= max_loss)).all()), f"`entropy` = {entropy.tolist()}",
+        require(bool(((entropy >= 0) & (entropy <= max_loss)).all()), f"`entropy` {span(entropy)}",
                 "0 ≤ entropy ≤ max_loss", "The entropy is a floor of the risk, which γ bounds.")
         variance = torch.where(entropy >= max_loss / 2, entropy * (max_loss - entropy), variance)
     log_term = np.log(2 / delta)

@@ -6,7 +6,7 @@ Two curves that both fall correlate over a whole run whatever they are; the chan
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._checks import require
+from ._checks import real_array, require, require_integer
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
@@ -19,7 +19,9 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
     Returns:
         A number in [−1, 1]; nan if a value is not positive and finite, or if x or y is constant.
     """
-    return float(local_pearson(x, y, np.size(x))[0])
+    x, y = _logarithms(x, y)
+    require(len(x) >= 2, f"{len(x)} measurements", "at least 2")
+    return float(_in_windows(x, y, len(x))[0])
 
 
 def local_pearson(x: ArrayLike, y: ArrayLike, window: int = 50) -> np.ndarray:
@@ -34,6 +36,7 @@ def local_pearson(x: ArrayLike, y: ArrayLike, window: int = 50) -> np.ndarray:
         (n − window + 1,); nan where the window holds a value that is not positive and finite, or where x or y is constant.
     """
     x, y = _logarithms(x, y)
+    require_integer("window", window)
     require(2 <= window <= len(x), f"window={window} for {len(x)} measurements", "from 2 to the number of measurements")
     return _in_windows(x, y, window)
 
@@ -55,7 +58,7 @@ def changes_pearson(x: ArrayLike, y: ArrayLike) -> float:
 
 def _logarithms(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """log x and log y, nan where there is none or it is not finite."""
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    x, y = (real_array(name, values, nan=True).astype(float, copy=False) for name, values in (("x", x), ("y", y)))
     require(x.ndim == 1 and x.shape == y.shape, f"x of shape {x.shape} and y of shape {y.shape}", "two sequences of equal length")
 
     def log(values: np.ndarray) -> np.ndarray:

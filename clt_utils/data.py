@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ._checks import require, require_name
+from ._checks import require, require_integer, require_kind, require_name
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """The data sets that are downloaded, by the name of their class in ``torchvision.datasets``."""
@@ -68,7 +68,10 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
     """
     require_name("data set", name, NAMES)
     require_name("split", split, ("train", "test"))
-    require(size is None or size >= 1, f"size={size}", "a side of at least one pixel, or None")
+    require_integer("size", size, 1, advice="It is the side of the images in pixels.", optional=True)
+    require_integer("limit", limit, optional=True)
+    require_integer("seed", seed)
+    require_kind("root", root, (str, os.PathLike, type(None)), "a folder, or None")
     images, targets, num_classes = _digits(split) if name == "digits" else _torchvision(name, split, root)
     require(limit is None or 1 <= limit <= len(targets), f"limit={limit}",
             f"from 1 to the {len(targets)} samples of {name}'s {split} split", "Leave it out for all of them.")
@@ -104,6 +107,7 @@ def writable(folder: Path) -> Path:
     Raises:
         PermissionError: If nothing can be written there.
     """
+    require_kind("folder", folder, Path, "a `pathlib.Path`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # the permissions alone do not tell: the whole disk may be read-only

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._checks import require
+from ._checks import real_array, require, require_callable, require_integer, require_number, require_symmetric, span
 
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]  # θ -> F(θ) and its gradient
 
@@ -27,7 +27,8 @@ class Smoothness:
 
 def power_smoothness(L: float, p: float) -> Smoothness:
     """Ψ(d) = (L/p)‖d‖^p: ∇F is Hölder continuous with exponent p − 1 and constant L; p = 2 is ordinary smoothness."""
-    require(L > 0 and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
+    require_number("L", L, "(0, ∞)")
+    require_number("p", p, "(1, ∞)")
     q = p / (p - 1)
     return Smoothness(lambda d: L / p * _norm(d) ** p, lambda g: L ** (1 - q) * _norm(g) ** q / q,
                       lambda g: (_norm(g) / L) ** (q - 1) * g / max(_norm(g), 1e-300))
@@ -35,7 +36,9 @@ def power_smoothness(L: float, p: float) -> Smoothness:
 
 def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
     """Ψ(d) = Σ_i (L_i/p)|d_i|^p with a constant for each coordinate, L (P,): every coordinate takes a step of its own."""
-    require(np.all(np.asarray(L) > 0) and p > 1, f"L={L}, p={p}", "L > 0 and p > 1")
+    L = real_array("L", L)
+    require(bool((L > 0).all()), f"L {span(L)}", "positive numbers, one a coordinate")
+    require_number("p", p, "(1, ∞)")
     q = p / (p - 1)
     return Smoothness(lambda d: (L / p * np.abs(d) ** p).sum(-1), lambda g: (L ** (1 - q) * np.abs(g) ** q / q).sum(-1),
                       lambda g: np.sign(g) * (np.abs(g) / L) ** (q - 1))
@@ -43,6 +46,11 @@ def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
 
 def quadratic_smoothness(H: np.ndarray) -> Smoothness:
     """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
+    H = real_array("H", H, dims=2)
+    require_symmetric("H", H)
+    smallest = np.linalg.eigvalsh(H).min()
+    require(smallest > 0, f"H with the eigenvalue {smallest:.3g}", "a positive definite matrix",
+            "Only then is Ψ convex, with a minimum at 0. Add a little of the identity to H.")
     inverse = np.linalg.inv(H)
     form = lambda M, x: 0.5 * np.einsum("...i,ij,...j->...", x, M, x)
     return Smoothness(lambda d: form(H, d), lambda g: form(inverse, g), lambda g: inverse @ g)
@@ -50,7 +58,8 @@ def quadratic_smoothness(H: np.ndarray) -> Smoothness:
 
 def ball_smoothness(L: float, radius: float) -> Smoothness:
     """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) for ‖d‖ ≤ ρ, ∞ beyond: no step is longer than ρ, a smooth kind of clipping."""
-    require(L > 0 and radius > 0, f"L={L}, radius={radius}", "two positive numbers")
+    require_number("L", L, "(0, ∞)")
+    require_number("radius", radius, "(0, ∞)")
     scale = lambda g: np.sqrt((L * radius) ** 2 + _norm(g) ** 2)
 
     def value(d: np.ndarray) -> np.ndarray:
@@ -75,9 +84,12 @@ def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective,
     Returns:
         (objective, smoothness); ``objective(theta)`` returns F and its gradient.
     """
-    require(1 < p <= 2, f"p={p}", "1 < p ≤ 2", "Beyond 2 the gradient is not Hölder continuous on the whole space.")
+    a, y = real_array("a", a, dims=2), real_array("y", y, dims=1)
+    require(a.ndim == 2 and y.shape == a.shape[:1], f"a of shape {a.shape} and y of shape {y.shape}", "shapes (m, P) and (m,)")
+    require_number("p", p, "(1, 2]", "Beyond 2 the gradient is not Hölder continuous on the whole space.")
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        require(np.shape(theta) == a.shape[1:], f"theta of shape {np.shape(theta)}", f"shape {a.shape[1:]}")
         r = a @ theta - y
         return (np.abs(r) ** p).mean() / p, a.T @ (np.sign(r) * np.abs(r) ** (p - 1)) / len(y)
 
@@ -86,6 +98,10 @@ def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective,
 
 def descend(objective: Objective, theta: np.ndarray, step: Callable[[np.ndarray], np.ndarray], num_steps: int) -> np.ndarray:
     """F along θ⁺ = θ − step(∇F(θ)) -> values (num_steps + 1,); inf from where it is not finite any more."""
+    require_callable("objective", objective, "a function of θ that returns F and its gradient, as `power_regression` makes one")
+    require_callable("step", step, "a function of the gradient, such as `Smoothness.step`")
+    require_integer("num_steps", num_steps, 0)
+    theta = real_array("theta", theta, dims=1)
     values = np.full(num_steps + 1, np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(num_steps + 1):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, one_hot, softplus
 from torch.special import entr
 
-from ._checks import require
+from ._checks import require, require_kind, require_number, require_tensor
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Generator:
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     domain: str = ""
     constants: str = ""
+
+
+def require_generator(generator: object) -> None:
+    """Raise ``TypeError`` unless ``generator`` is one: its name in quotes, or the function ``tsallis`` itself, is not."""
+    require_kind("generator", generator, Generator, "a Generator, such as `clt_utils.duality.SHANNON`")
 
 
 # Domains, up to rounding ---------------------------------------------------------------------------------------------
@@ -257,8 +262,8 @@ def tsallis(alpha: float) -> Generator:
     Raises:
         ValueError: If alpha is not a finite number above 1.
     """
+    require_number("alpha", alpha, "(1, ∞)", "Use SHANNON for alpha = 1.")
     alpha = float(alpha)
-    require(1 < alpha < math.inf, f"alpha={alpha}", "a finite number above 1", "Use SHANNON for alpha = 1.")
 
     def normalizer(f: Tensor) -> Tensor:
         """λ with Σ_k [1 + (α−1)(f_k − λ)]₊^(1/(α−1)) = 1 for outputs with max f = 0, (..., 1), once differentiable."""
@@ -309,8 +314,8 @@ def power(p: float) -> Generator:
     Raises:
         ValueError: If p is not a finite number above 1.
     """
+    require_number("p", p, "(1, ∞)")
     p = float(p)
-    require(1 < p < math.inf, f"p={p}", "a finite number above 1")
     q = p / (p - 1)
 
     def loss(mu: Tensor, f: Tensor) -> Tensor:
@@ -370,11 +375,15 @@ def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     Args, Raises: as for ``fenchel_young_loss``. The checks of values cost one synchronization on a GPU; inside
     ``torch.compile`` and ``torch.func.vmap``, where values are not known, they are left out.
     """
+    require_generator(generator)
     for name, given in {"targets": targets, "outputs": outputs}.items():
         require(isinstance(given, Tensor), f"`{name}` of type {type(given).__name__}", "a torch tensor",
                 "Wrap it in `torch.as_tensor`.", TypeError)
-    require(outputs.is_floating_point() and outputs.ndim >= 1, f"outputs {outputs.dtype} of shape {tuple(outputs.shape)}",
-            "floating-point outputs of shape (..., K)")
+    require(outputs.is_floating_point() and outputs.ndim >= 1 and outputs.shape[-1] >= 1,
+            f"outputs {outputs.dtype} of shape {tuple(outputs.shape)}", "floating-point outputs of shape (..., K)")
+    require(not targets.is_complex(), f"targets {targets.dtype}", "integer labels or real mean vectors")
+    require(targets.device == outputs.device, f"targets on {targets.device} and outputs on {outputs.device}", "one device",
+            "Move the targets with `.to(outputs.device)`.")
     num_classes = outputs.shape[-1]
     is_label = not targets.is_floating_point() and targets.shape == outputs.shape[:-1]
     require(is_label or targets.shape == outputs.shape,
@@ -422,6 +431,8 @@ def dual(generator: Generator, mu: Tensor) -> Tensor:
     On the simplex other outputs with the same prediction differ from these by a constant. Where Φ is infinitely steep at
     the border of its domain (Shannon, Poisson: μ_k = 0) an output is infinite.
     """
+    require_generator(generator)
+    require_tensor("mu", mu, dims=1)
     return torch.func.grad(lambda x: generator.value(x).sum())(mu)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._checks import require
-from .duality import SHANNON, Generator, bregman_divergence
+from ._checks import integers, real_tensor, require, require_distribution, require_number
+from .duality import SHANNON, Generator, bregman_divergence, require_generator
 
 Array = Any  # an array or a tensor of numbers; the same comes out, in float64
 
@@ -30,6 +30,7 @@ def entropy(p: Array, generator: Generator = SHANNON) -> Array:
     Raises:
         ValueError: If p holds NaNs, negative numbers, or does not sum to one.
     """
+    require_generator(generator)
     p_ = _distribution(p, "p", dims=1)
     return _like(p, _entropy(p_, generator))
 
@@ -47,6 +48,7 @@ def conditional_entropy(joint: Array, generator: Generator = SHANNON) -> Array:
     Raises:
         ValueError: If the joint is not one distribution over (n_x, K).
     """
+    require_generator(generator)
     q = _distribution(joint, "joint", dims=2)
     weight, conditional = _split(q)
     return _like(joint, (weight * _entropy(conditional, generator)).sum())
@@ -76,10 +78,9 @@ def information_loss(joint: Array, features: Array, generator: Generator = SHANN
         ValueError: If the joint is not a distribution, or features is not one integer for each input.
     """
     q = _distribution(joint, "joint", dims=2)
-    features = torch.as_tensor(features)
-    require(features.shape == q.shape[:1] and not features.is_floating_point(),
-            f"features {features.dtype} of shape {tuple(features.shape)}", f"integers of shape {tuple(q.shape[:1])}")
-    return _like(joint, _information_loss(q, features, generator))
+    numbers = integers("features", features)
+    require(numbers.shape == q.shape[:1], f"features of shape {numbers.shape}", f"integers of shape {tuple(q.shape[:1])}")
+    return _like(joint, _information_loss(q, torch.from_numpy(numbers.astype(np.int64)), generator))
 
 
 def renyi_entropy(p: Array, order: float) -> Array:
@@ -95,7 +96,7 @@ def renyi_entropy(p: Array, order: float) -> Array:
     Raises:
         ValueError: If p is not a distribution or the order is negative.
     """
-    require(order >= 0, f"order={order}", "an order ≥ 0")
+    require_number("order", order, "[0, ∞]")
     log_p = _distribution(p, "p").flatten().log()
     log_p = log_p[log_p > -torch.inf]
     if order == 1:
@@ -145,13 +146,8 @@ def _split(q: Tensor) -> tuple[Tensor, Tensor]:
 
 def _distribution(p: Array, name: str, dims: int | None = None) -> Tensor:
     """The array as a float64 tensor, checked: nonnegative, and summing to one over the last ``dims`` (all by default)."""
-    p = torch.as_tensor(p, dtype=torch.float64, device="cpu").detach()
-    require(p.numel() > 0 and p.ndim >= (dims or 1), f"`{name}` of shape {tuple(p.shape)}", f"at least {dims or 1} dimensions")
-    require(dims != 2 or p.ndim == 2, f"`{name}` of shape {tuple(p.shape)}", "one joint (n_x, K)")
-    require(bool((p >= 0).all()), f"`{name}` with negative entries or NaNs", "probabilities")
-    total = p.sum(-1) if dims == 1 else p.sum()
-    off = float((total - 1).abs().max())
-    require(off < 1e-6, f"`{name}` whose sum is off by {off:.2g}", "a sum of one", "Divide by the sum first.")
+    p = real_tensor(name, p).cpu().detach()
+    require_distribution(name, p, dims)
     return p
 
 

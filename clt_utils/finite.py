@@ -12,8 +12,20 @@ import torch
 from scipy import stats
 from scipy.special import log_softmax
 
-from ._checks import require
-from .duality import SHANNON, Generator
+from ._checks import (
+    integers,
+    real_array,
+    real_tensor,
+    require,
+    require_broadcast,
+    require_distribution,
+    require_integer,
+    require_kind,
+    require_nonnegative,
+    require_number,
+    span,
+)
+from .duality import SHANNON, Generator, require_generator
 from .entropy import conditional_entropy
 
 
@@ -29,8 +41,9 @@ def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.n
     Returns:
         (inputs (2^pixels, pixels) of zeros and ones, joint (2^pixels, 3)); labels: 0 right half, 1 a tie, 2 left half.
     """
-    require(pixels >= 2 and pixels % 2 == 0, f"pixels={pixels}", "an even number of pixels")
-    require(0 <= noise <= 1, f"noise={noise}", "a probability")
+    require_integer("pixels", pixels, 2)
+    require(pixels % 2 == 0, f"pixels={pixels}", "an even number of pixels")
+    require_number("noise", noise, "[0, 1]")
     inputs = np.array(list(itertools.product([0, 1], repeat=pixels)))
     left, right = inputs[:, : pixels // 2].sum(1), inputs[:, pixels // 2:].sum(1)
     truth = np.eye(3)[1 + np.sign(left - right)]
@@ -39,7 +52,7 @@ def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.n
 
 def number_rows(rows: np.ndarray) -> np.ndarray:
     """Numbers 0, 1, … for the distinct rows of an array, (n, ...) -> (n,): features as the functions here want them."""
-    rows = np.asarray(rows)
+    rows = real_array("rows", rows, dims=1)
     return np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)[1].ravel()
 
 
@@ -54,29 +67,43 @@ def merge(joint: np.ndarray, features: np.ndarray, num_features: int | None = No
     Returns:
         (..., n_u, K).
     """
-    features = np.asarray(features)
-    require(np.issubdtype(features.dtype, np.integer) and features.min() >= 0, f"features {features.dtype} from {features.min()}",
-            "integers from 0 on", "Number them with `number_rows`.")
-    indicator = np.eye(int(features.max()) + 1 if num_features is None else num_features)[features]
+    joint = real_array("joint", joint, dims=2)
+    features = integers("features", features, 0, advice="Number them with `number_rows`.")
+    require_integer("num_features", num_features, 1, optional=True)
+    if num_features is None:
+        num_features = int(features.max()) + 1
+    require(features.max() < num_features, f"features up to {features.max()} with num_features={num_features}",
+            "features below num_features")
+    require(features.shape[-1] == joint.shape[-2], f"features of shape {features.shape} for a joint of shape {joint.shape}",
+            "one feature for each row, (..., n_x) and (..., n_x, K)")
+    require_broadcast(features=features[..., 0], joint=joint[..., 0, 0])
+    indicator = np.eye(num_features)[features]
     return np.swapaxes(indicator, -1, -2) @ joint
 
 
 def draw(rng: np.random.Generator, joint: np.ndarray, n: int, draws: int | None = None) -> np.ndarray:
     """Empirical joints q̂ of n i.i.d. pairs -> the joint's shape, or (draws, *shape) if ``draws`` is given."""
-    require(n >= 1, f"n={n}", "at least one sample")
-    joint = np.asarray(joint)
+    require_kind("rng", rng, np.random.Generator, "a random generator of numpy", "Make one with `np.random.default_rng(seed)`.")
+    require_integer("n", n, 1)
+    require_integer("draws", draws, 0, optional=True)
+    joint = real_array("joint", joint, dims=1).astype(np.float64, copy=False)
+    require_nonnegative(joint=joint)
+    require(0 < joint.sum() < np.inf, f"a joint with the sum {joint.sum():g}", "a positive and finite sum")
     counts = rng.multinomial(n, joint.ravel() / joint.sum(), size=draws)
     return counts.reshape(counts.shape[:-1] + joint.shape) / n
 
 
 def cross_entropies(outputs: np.ndarray) -> np.ndarray:
     """−log p_y of every label y, (..., K) -> (..., K): multiply by a joint and add up for the risk of a predictor."""
-    return -log_softmax(outputs, axis=-1)
+    return -log_softmax(real_array("outputs", outputs, dims=1), axis=-1)
 
 
 def fit_table(counts: np.ndarray, clip: float) -> np.ndarray:
     """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip], (..., n_u, K)."""
-    outputs = np.log(np.asarray(counts) + 0.1)
+    counts = real_array("counts", counts, dims=1)
+    require_nonnegative(counts=counts)
+    require_number("clip", clip, "[0, ∞)")
+    outputs = np.log(counts + 0.1)
     return (outputs - outputs.mean(-1, keepdims=True)).clip(-clip, clip)
 
 
@@ -90,7 +117,8 @@ def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:
     Returns:
         (...,): the worst row is found for each feature by itself.
     """
-    difference = np.asarray(difference)
+    difference = real_array("difference", difference, dims=2)
+    require_number("clip", clip, "[0, ∞)")
     rows = cross_entropies(clip * np.array(list(itertools.product([-1.0, 1.0], repeat=difference.shape[-1]))))
     gaps = difference @ rows.T
     return np.maximum(gaps.max(-1).sum(-1), -gaps.min(-1).sum(-1))
@@ -98,6 +126,8 @@ def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:
 
 def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
     """E TV(q, q̂_n), exactly, (..., s) -> (...,): half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``)."""
+    require_distribution("probabilities", real_tensor("probabilities", probabilities), dims=1)
+    require_integer("n", n, 1)
     q = np.asarray(probabilities)
     m = np.floor(n * q) + 1
     return (m * (1 - q) * stats.binom.pmf(m, n, q)).sum(-1) / n
@@ -105,9 +135,11 @@ def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
 
 def count(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
     """How often each feature came with each label: integers (n,) and (n,) -> counts (n_u, K), empty features left out."""
-    features = number_rows(features)
+    require_integer("num_classes", num_classes, 1)
+    features, targets = number_rows(features), integers("labels", targets, 0, num_classes - 1)
+    require(targets.shape == features.shape, f"targets of shape {targets.shape} for {len(features)} features", "one label a feature, (n,)")
     table = np.zeros((features.max() + 1, num_classes), dtype=np.int64)
-    np.add.at(table, (features, np.asarray(targets)), 1)
+    np.add.at(table, (features, targets), 1)
     return table
 
 
@@ -141,9 +173,14 @@ def estimate_conditional_entropy(counts: np.ndarray, generator: Generator = SHAN
         An ``Estimate``.
 
     Raises:
-        ValueError: If there are fewer than two samples.
+        ValueError: If there are fewer than two samples, or counts that are not whole.
     """
-    counts = np.asarray(counts)
+    require_generator(generator)
+    counts = real_array("counts", counts, dims=2)
+    require(counts.ndim == 2, f"`counts` of shape {counts.shape}", "one table (n_u, K)")
+    require_nonnegative(counts=counts)
+    require(bool((counts == np.rint(counts)).all()) and counts.max() < 2**53, f"`counts` {span(counts)}, not all whole",
+            "how often each pair was seen", "If they are frequencies times n, round them with `np.rint`.")
     n = int(counts.sum())
     require(n >= 2, f"{n} samples", "at least two")
     counts = counts[counts.sum(-1) > 0]

@@ -1,11 +1,9 @@
 """The networks of the book, none of whose samples interact: Models A and B, LeNet, ResNet-18 and ViT, without BatchNorm."""
 
-import math
-
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from ._checks import require, require_name
+from ._checks import require, require_integer, require_kind, require_name, require_number
 
 
 def build(name: str, num_classes: int, in_channels: int, image_size: int, depth: int | None = None, width: int | None = None,
@@ -35,12 +33,15 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
         ValueError: On an unknown name, or a number that the network cannot have.
     """
     require_name("model", name, NAMES)
-    for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, "depth": depth,
-                        "width": width}.items():
-        require(value is None or value >= 1, f"{what}={value}", "at least 1")
+    for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}.items():
+        require_integer(what, value, 1)
+    require_integer("depth", depth, 1, optional=True)
+    require_integer("width", width, 1, optional=True)
+    require_kind("skip", skip, (bool, type(None)), "True, False or None")
+    require_kind("norm", norm, (str, type(None)), '"layer" or None')
     require(norm in (None, "layer"), f"norm={norm!r}", '"layer" or None', "Batch norm is missing on purpose: it couples the samples.")
-    require(0 < gain < math.inf, f"gain={gain}", "a positive number")
-    require(0 <= sparsity < 1, f"sparsity={sparsity}", "a share in [0, 1)")
+    require_number("gain", gain, "(0, ∞)")
+    require_number("sparsity", sparsity, "[0, 1)")
     if name in ("model-a", "model-b"):
         require(name == "model-a" or skip is not False, "model-b with skip=False", "skips", 'Model B without skips is "model-a".')
         model = _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip), norm)

@@ -22,13 +22,12 @@ from typing import Any
 
 import torch
 
-from ._checks import require
+from ._checks import require, require_kind, require_number, shown
 
 LIBRARIES = ("torch", "torchvision", "numpy")
 """The libraries whose versions can change the numbers of a run; torchvision defines two of the networks."""
 
 
-@functools.cache
 def code_hash(module: str = "clt_utils.training") -> str:
     """Hash of the bytes of a module and of what it imports of its own package, directly or not, 12 hexadecimal digits.
 
@@ -41,6 +40,12 @@ def code_hash(module: str = "clt_utils.training") -> str:
     Raises:
         ModuleNotFoundError: If a module of the package that one of them imports is not there.
     """
+    require_kind("module", module, str, 'the full name of a module, such as "clt_utils.training"')
+    return _hash(module)
+
+
+@functools.cache
+def _hash(module: str) -> str:
     own, queue = module.split(".")[0], [module]
     found: dict[str, bytes] = {}
     while queue:
@@ -92,6 +97,8 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
         device: Where the run was made.
         seconds: How long it took.
     """
+    _check_device(device)
+    require_number("seconds", seconds, "[0, ∞)")
     return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2),
             "device": device_name(device), "precision": precision(device), "processor": processor(),
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads(),
@@ -100,13 +107,19 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
 
 def device_name(device: torch.device) -> str:
     """The name of the graphics card, or "cpu"."""
+    _check_device(device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def precision(device: torch.device) -> str:
     """How exactly a device multiplies float32 numbers: "float32", or "tf32" on a card that rounds factors to 11 bits."""
+    _check_device(device)
     coarse = device.type == "cuda" and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
     return "tf32" if coarse else "float32"
+
+
+def _check_device(device: torch.device) -> None:
+    require_kind("device", device, torch.device, "a torch.device", "`training.find_device` makes one of a name.")
 
 
 @functools.cache
@@ -128,13 +141,23 @@ def processor() -> str:
 
 def seal(content: dict[str, Any]) -> str:
     """A hash of a record's content but for its seal, 16 hexadecimal digits."""
+    require_kind("content", content, dict, "a record, a dict of plain values")
     rest = {key: value for key, value in content.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_json(rest, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _json(content: object, **how: Any) -> str:
+    try:
+        return json.dumps(content, **how)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Given: content={shown(content)}, which is no JSON ({error}). Expected: texts, finite numbers, truth values, "
+                         "lists and dicts of them.") from error
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
     """Write a record with its seal."""
-    plain = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: no tuples, no keys that are numbers
+    require_kind("content", content, dict, "a record, a dict of plain values")
+    plain = json.loads(_json(content, allow_nan=False))  # as it will be read: no tuples, no keys that are numbers
     write_json(path, plain | {"seal": seal(plain)})
 
 
@@ -144,6 +167,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is not what was written: cut short, or changed by hand.
     """
+    require_kind("path", path, Path, "a `pathlib.Path`")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -157,13 +181,15 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON so that the file is there whole or not at all, also if the power fails."""
+    require_kind("path", path, Path, "a `pathlib.Path`")
+    text = _json(content, separators=(",", ":"), allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
-            json.dump(content, file, separators=(",", ":"), allow_nan=False)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)  # left over only where the disk is full or the content is not plain
+        part.unlink(missing_ok=True)  # left over only where the disk is full

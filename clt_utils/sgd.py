@@ -13,8 +13,18 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from . import bounds
-from ._checks import require
-from .duality import SHANNON, Generator, fenchel_young_loss
+from ._checks import (
+    require,
+    require_callable,
+    require_finite,
+    require_integer,
+    require_kind,
+    require_number,
+    require_tensor,
+    require_values,
+    shown,
+)
+from .duality import SHANNON, Generator, fenchel_young_loss, require_generator
 from .structure import lanczos
 
 Task = Callable[[Tensor], Tensor]
@@ -32,10 +42,17 @@ def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Ge
     Returns:
         (losses, theta): a function (P,) -> (n,), and the model's parameters now, (P,).
     """
+    require_kind("model", model, nn.Module, "an nn.Module")
+    for name, given in (("inputs", inputs), ("targets", targets)):
+        require_kind(name, given, Tensor, "a tensor with one row a sample", "Wrap it in `torch.as_tensor`.")
+        require(given.ndim >= 1 and len(given) >= 1, f"{name} of shape {tuple(given.shape)}", "at least one sample")
+    require(len(inputs) == len(targets), f"{len(inputs)} inputs and {len(targets)} targets", "one target an input")
+    require_generator(generator)
     parameters = dict(model.named_parameters())
     sizes = [p.numel() for p in parameters.values()]
 
     def losses(theta: Tensor) -> Tensor:
+        require(theta.shape == (sum(sizes),), f"theta of shape {tuple(theta.shape)}", f"the model's parameters, ({sum(sizes)},)")
         parts = {name: part.view_as(p) for (name, p), part in zip(parameters.items(), theta.split(sizes), strict=True)}
         return fenchel_young_loss(generator, targets, functional_call(model, parts, (inputs,)))
 
@@ -44,7 +61,11 @@ def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Ge
 
 def draw_batches(n: int, batch_size: int, num_steps: int, seed: int = 0) -> Tensor:
     """Fresh uniform batches without replacement within each, a tensor of indices (num_steps, batch_size)."""
+    require_integer("n", n, 1)
+    require_integer("batch_size", batch_size)
     require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
+    require_integer("num_steps", num_steps, 1)
+    require_integer("seed", seed)
     random = torch.Generator().manual_seed(seed)
     return torch.rand(num_steps, n, generator=random).argsort(-1)[:, :batch_size]
 
@@ -104,8 +125,12 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
     Returns:
         A ``Run``.
     """
-    require(step > 0, f"step={step}", "a positive number")
+    require_callable("losses", losses, "a function of θ that returns the samples' losses, such as `flat_losses` makes")
+    _check_parameters("theta", theta)
+    require_number("step", step, "(0, ∞)")
+    require_integer("points", points, 0)
     values, norms, smoothness = [losses(theta).detach()], [], []
+    _check_batches(batches, len(values[0]))
     for batch in batches:
         gradient = grad(lambda t: losses(t)[batch].mean())
         direction = gradient(theta)
@@ -115,6 +140,21 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
         values.append(losses(after).detach())
         theta = after
     return Run(theta, torch.stack(values), torch.stack(norms), torch.tensor(smoothness, dtype=theta.dtype), batches, step)
+
+
+def _check_parameters(name: str, theta: Tensor) -> None:
+    require_tensor(name, theta, dims=1)
+    require(theta.ndim == 1 and len(theta) >= 1, f"{name} of shape {tuple(theta.shape)}", "flat parameters (P,)")
+    require_values(name, theta)
+    require_finite(name, theta)
+
+
+def _check_batches(batches: Tensor, n: int) -> None:
+    require_kind("batches", batches, Tensor, "a tensor of indices (N, m)", "`draw_batches` makes one.")
+    require(batches.ndim == 2 and batches.numel() > 0 and not batches.is_meta and batches.dtype in (torch.int64, torch.int32),
+            f"batches: {shown(batches)}", "indices of shape (N, m)", "`draw_batches` makes one.")
+    require(bool((batches >= 0).all() & (batches < n).all()), f"batches with indices from {batches.min()} to {batches.max()}",
+            f"from 0 to {n - 1}")
 
 
 def segment_smoothness(gradient: Callable[[Tensor], Tensor], start: Tensor, end: Tensor, points: int = 4) -> float:
@@ -128,6 +168,11 @@ def segment_smoothness(gradient: Callable[[Tensor], Tensor], start: Tensor, end:
     Returns:
         A number; 0 if the two ends are the same.
     """
+    require_callable("gradient", gradient, "a function (P,) -> (P,)")
+    _check_parameters("start", start)
+    _check_parameters("end", end)
+    require(start.shape == end.shape, f"start of shape {tuple(start.shape)} and end of shape {tuple(end.shape)}", "equal shapes")
+    require_integer("points", points, 1)
     shift = end - start
     if not shift.any():
         return 0.0
@@ -155,8 +200,11 @@ def hessian_norm(loss: Task, theta: Tensor, tolerance: float = 1e-4, max_product
     Warns:
         UserWarning: With the error reached, if ``max_products`` do not do; λ is then a lower bound of the norm.
     """
-    require(0 < tolerance <= 0.01 and max_products >= 1, f"tolerance={tolerance}, max_products={max_products}",
-            "0 < tolerance ≤ 0.01 and at least one product", "A larger tolerance would take a smaller eigenvalue for the largest.")
+    require_callable("loss", loss, "a function (P,) -> number")
+    _check_parameters("theta", theta)
+    require_number("tolerance", tolerance, "(0, 0.01]", "A larger one would take a smaller eigenvalue for the largest.")
+    require_integer("max_products", max_products, 1)
+    require_integer("seed", seed)
     gradient = grad(loss)
 
     def product(v: Tensor) -> Tensor:

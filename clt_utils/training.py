@@ -11,13 +11,14 @@ training amplifies it; ``sweeps.Sweep.verify`` measures how far.
 """
 
 import dataclasses
+import functools
 import math
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import data, models
-from ._checks import require, require_name
+from ._checks import require, require_integer, require_kind, require_name, require_number
 from ._spacing import evenly_spaced
 from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
 from .interval import risk_interval, together
@@ -42,6 +43,24 @@ PRESETS: dict[str, dict[str, Any]] = {
 """The two scales of the paper's recipe: a laptop's seconds, and the whole data set."""
 
 
+Recipe = TypeVar("Recipe")
+
+
+def _knowing_its_fields(recipe: type[Recipe]) -> type[Recipe]:
+    """Decorator: a field that the recipe does not have is refused with the names that come closest."""
+    plain: Any = recipe.__init__
+
+    @functools.wraps(plain)
+    def checked(self: Recipe, *values: Any, **fields: Any) -> None:
+        for name in fields:
+            require_name(f"field of {recipe.__name__}", name, FIELDS)
+        plain(self, *values, **fields)
+
+    recipe.__init__ = checked  # type: ignore[method-assign, assignment]
+    return recipe
+
+
+@_knowing_its_fields
 @dataclass(frozen=True)
 class TrainConfig:
     """A recipe for one training run. The defaults are the preset "mini"; every field is a plain JSON value.
@@ -86,18 +105,21 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        for name in FIELDS:
+            require_kind(name, getattr(self, name), (str, int, float, type(None)), "a plain value, as JSON knows it")
         require_name("data set", self.dataset, data.NAMES)
         require_name("model", self.model, models.NAMES)
         require_name("loss", self.loss, tuple(GENERATORS))
         require_name("schedule", self.schedule, ("cosine", "constant"))
         for name in ("size", "limit", "depth", "width", "epochs", "batch_size", "probes", "probe_samples"):
-            value, optional = getattr(self, name), name not in ("epochs", "batch_size")
-            require((value is None and optional) or (isinstance(value, int) and value >= 1), f"{name}={value!r}",
-                    "an integer of at least 1" + " or None" * optional)
-        require(isinstance(self.seed, int), f"seed={self.seed!r}", "an integer")
-        require(0 < self.learning_rate < math.inf, f"learning_rate={self.learning_rate}", "a positive number")
-        require(0 <= self.momentum < 1, f"momentum={self.momentum}", "a number in [0, 1)")
-        require(0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay}", "a number of at least 0")
+            require_integer(name, getattr(self, name), 1, optional=name not in ("epochs", "batch_size"))
+        require_integer("seed", self.seed)
+        intervals = {"learning_rate": "(0, ∞)", "momentum": "[0, 1)", "weight_decay": "[0, ∞)", "gain": "(0, ∞)", "sparsity": "[0, 1)"}
+        for name, interval in intervals.items():
+            require_number(name, getattr(self, name), interval)
+        require_kind("skip", self.skip, (bool, type(None)), "True, False or None")
+        require(self.norm in (None, "layer"), f"norm={self.norm!r}", '"layer" or None')
+        require_kind("device", self.device, str, 'the name of a device, such as "cpu", or "auto"')
         require(self.probe_samples is None or self.limit is None or self.probe_samples <= self.limit,
                 f"probe_samples={self.probe_samples} with limit={self.limit}", "at most as many as there are training samples")
 

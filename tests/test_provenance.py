@@ -29,7 +29,7 @@ def package(tmp_path, monkeypatch):
         edited = tmp_path / "own" / (name or "start.py")
         edited.write_text(files[name or "start.py"] if text is None else text, encoding="utf-8", newline="\n")
         try:
-            return provenance.code_hash.__wrapped__("own.start")  # past its memory
+            return provenance._hash.__wrapped__("own.start")  # past its memory
         finally:
             edited.write_text(files[name or "start.py"], encoding="utf-8", newline="\n")
 

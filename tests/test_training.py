@@ -238,10 +238,18 @@ def test_the_device_is_found_in_one_place(monkeypatch):
     (dict(weight_decay=-1), "weight_decay=-1"),
     (dict(probe_samples=17), "probe_samples=17 with limit=16"),
     (dict(bath_size=2), "Did you mean 'batch_size'"),
+    (dict(learning_rat=0.1), "Did you mean 'learning_rate'"),
+    (dict(skip="yes"), "skip='yes'"),
+    (dict(norm="batch"), "norm='batch'"),
+    (dict(gain=float("nan")), "gain=nan"),
+    (dict(sparsity=2), "sparsity=2"),
+    (dict(epochs=True), "epochs=True"),
+    (dict(seed=np.int64(3)), "plain value"),
 ])
 def test_bad_recipes(changes, message):
-    with pytest.raises(ValueError, match=message):
-        TrainConfig().replace(**changes)
+    for make in (TrainConfig, TrainConfig.mini, TrainConfig().replace):
+        with pytest.raises((TypeError, ValueError), match=f"^Given: .*{message}"):
+            make(**changes)
 
 
 def test_errors_of_data_and_model_come_through():

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from .._checks import require
+from .._checks import require, require_integer, require_kind
 
 Seed = int | np.random.Generator
 
@@ -224,8 +224,8 @@ class Statement:
     def check(self, rng: Seed, trials: int | None = None) -> Result:
         """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed) -> Result."""
         trials = self.trials if trials is None else trials
-        require(trials >= 1, f"trials={trials}", "at least one trial")
-        rng = np.random.default_rng(rng)
+        require_integer("trials", trials, 1)
+        rng = _random(rng)
         if self.draws_at_once:
             return self._result(list(self.run(rng, trials)), trials)
         return self._result([claim for _ in range(trials) for claim in self.run(rng)], trials)
@@ -237,7 +237,7 @@ class Statement:
 
     def broken(self, rng: Seed = 0) -> Breaks:
         """Run every counterexample -> list of ``Broken(why, result)``; no ``result`` may hold."""
-        rng = np.random.default_rng(rng)
+        rng = _random(rng)
         return Breaks(Broken(why, self._result(list(run(rng)), 1)) for why, run in self.counterexamples)
 
     def breaks(self, why: str) -> Callable[[Run], Run]:
@@ -308,7 +308,14 @@ def breaks(slug: str, seed: int = 0) -> Breaks:
     return _find(slug).broken(seed)
 
 
+def _random(seed):
+    if not isinstance(seed, np.random.Generator):
+        require_integer("seed", seed, 0)
+    return np.random.default_rng(seed)
+
+
 def _find(slug):
+    require_kind("slug", slug, str, "a slug of the ledger", "See `clt_utils.ledger.statements`.")
     close = difflib.get_close_matches(slug, statements, 3)
     require(slug in statements, f"the name {slug!r}", "a slug of the ledger",
             f"Did you mean {', '.join(close)}?" if close else "See `clt_utils.ledger.statements`.")

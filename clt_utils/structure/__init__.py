@@ -4,7 +4,9 @@ This file is what you call. ``engine`` computes the matrices block by block, ``g
 ``rules`` says what happens at each layer.
 """
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +14,18 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .._checks import require, require_finite
-from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss
+from .._checks import (
+    require,
+    require_callable,
+    require_device,
+    require_finite,
+    require_integer,
+    require_kind,
+    require_number,
+    require_symmetric,
+    shown,
+)
+from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
 from .engine import blocks, forward, full_precision
 from .graph import leaves
 
@@ -35,11 +47,13 @@ def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | N
         A, (B, K, K).
 
     Raises:
-        ValueError: Without trainable parameters, on inputs that are not finite, outputs that are not (B, K) and finite, and on
-            models whose samples interact or whose output is random.
+        TypeError: If the model is no module, the inputs no tensor, or the dtype no dtype.
+        ValueError: Without trainable parameters, on inputs that are not finite or that the model does not take, outputs that are not
+            (B, K) and finite, and on models whose samples interact or whose output is random.
     """
-    _check(model, inputs, chunk)
-    A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk)])
+    _check(model, inputs, dtype, chunk)
+    with _explained(model, inputs, dtype):
+        A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk)])
     return A.to(dtype or _dtype(model))
 
 
@@ -52,8 +66,14 @@ def extreme_eigenvalues(A: Tensor, on_simplex: bool = False) -> tuple[Tensor, Te
 
     Returns:
         (λ_min, λ_max), (B,) each.
+
+    Raises:
+        ValueError: If A is not square, finite and symmetric.
     """
-    require(A.dim() >= 2 and A.shape[-1] == A.shape[-2], f"A of shape {tuple(A.shape)}", "square matrices (B, K, K)")
+    require_kind("A", A, Tensor, "a tensor of matrices (B, K, K)")
+    require_kind("on_simplex", on_simplex, bool, "True or False")
+    require_symmetric("A", A)
+    require(A.shape[-1] >= 2 or not on_simplex, f"A of shape {tuple(A.shape)} on the simplex", "K ≥ 2", "1^⊥ is empty for K = 1.")
     A = A.double()
     if on_simplex:
         K = A.shape[-1]
@@ -78,7 +98,8 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
     Raises:
         ValueError: As ``structure_matrix``.
     """
-    _check(model, inputs)
+    _check(model, inputs, dtype)
+    require_number("tolerance", tolerance, "[0, 1)")
     dtype = dtype or _dtype(model)
     params = {name: p.detach().to(dtype) for name, p in model.named_parameters() if p.requires_grad}
     rest = {name: t.detach().to(dtype) if t.is_floating_point() else t
@@ -88,7 +109,8 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
         def output(p: dict[str, Tensor]) -> Tensor:
             return functional_call(model, p | rest, (x[None],))[0]
 
-        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), full_precision():
+        with _explained(model, x[None], dtype), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), \
+                full_precision():
             f, pull, *_ = vjp(output, params)
             require_finite("outputs", f)
             found.append(lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), tolerance=tolerance,
@@ -114,13 +136,22 @@ def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, 
     Returns:
         (smallest, largest, error). Within ``error``, the larger of the two residuals ‖A v − λ v‖, of each value lies an eigenvalue.
     """
+    require_callable("matvec", matvec, "a function (size,) -> (size,)")
+    require_integer("size", size, 1)
+    require_number("tolerance", tolerance, "[0, 1)")
+    require_integer("max_steps", max_steps, 1, optional=True)
+    require_integer("seed", seed)
+    require_device("device", device)
     basis = torch.randn(1, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
     basis /= basis.norm()
     last = min(size, max_steps or size)
     diagonal, beside = [], []
     while True:
         w = matvec(basis[-1])
+        require(isinstance(w, Tensor) and w.shape == (size,) and w.dtype == torch.float64, f"`matvec` that returns {shown(w)}",
+                f"a tensor float64 of shape ({size},)")
         diagonal.append(float(w @ basis[-1]))
+        require(math.isfinite(diagonal[-1]), "`matvec` with products that are NaN or infinite", "finite numbers")
         for _ in range(2):
             w = w - basis.T @ (basis @ w)
         beside.append(float(w.norm()))
@@ -146,13 +177,15 @@ def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator
     Raises:
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
     """
-    _check(model, inputs, targets=targets)
+    _check_targets(inputs, targets, generator)
+    _check(model, inputs)
 
     def residual(outputs: Tensor, part: slice) -> Tensor:
         require_finite("outputs", outputs)
         return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
 
-    return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual)])
+    with _explained(model, inputs):
+        return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual)])
 
 
 def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> float:
@@ -207,8 +240,10 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
     Raises:
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
     """
-    _check(model, inputs, targets=targets)
-    outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs))))
+    _check_targets(inputs, targets, generator)
+    _check(model, inputs)
+    with _explained(model, inputs):
+        outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs))))
     outputs = outputs.double()
     prediction = generator.predict(outputs)
     e = prediction - as_mean(generator, targets, outputs)
@@ -226,15 +261,45 @@ def _finite(outputs: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
     return outputs, gram
 
 
-def _check(model: nn.Module, inputs: Tensor, chunk: int | None = None, targets: Tensor | None = None) -> None:
+@contextlib.contextmanager
+def _explained(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Where the engine fails, look whether the model fails on these inputs by itself, or returns a NaN, which never equals itself."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        for part in inputs.split(64):
+            try:
+                outputs, _ = forward(model, part, dtype)
+            except ValueError:
+                raise
+            except Exception as reason:
+                raise ValueError(f"Given: inputs {shown(inputs)}, on which the model fails ({type(reason).__name__}: {reason}). Expected: "
+                                 "inputs that it takes. Compare their shape, dtype and device with those of its first layer.") from error
+            _finite(outputs.detach(), outputs)
+        raise
+
+
+def _check_targets(inputs: Tensor, targets: Tensor, generator: Generator) -> None:
+    require_generator(generator)
+    require_kind("inputs", inputs, Tensor, "a tensor (B, ...)")
+    require_kind("targets", targets, Tensor, "a tensor of labels (B,) or mean vectors (B, K)", "Wrap it in `torch.as_tensor`.")
+    require(targets.dim() >= 1 and len(targets) == len(inputs) if inputs.dim() else True, f"{shown(inputs)} as inputs and "
+            f"{shown(targets)} as targets", "one target an input")
+
+
+def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, chunk: int | None = None) -> None:
+    require_kind("model", model, nn.Module, "an nn.Module that maps (B, ...) to (B, K)")
+    require_kind("inputs", inputs, Tensor, "a tensor (B, ...)", "Wrap it in `torch.as_tensor`.")
+    require_kind("dtype", dtype, (torch.dtype, type(None)), "a dtype, such as torch.float64, or None")
+    require(dtype is None or dtype.is_floating_point, f"dtype={dtype}", "a floating-point dtype")
+    require_integer("chunk", chunk, 1, optional=True)
+    require(not any(t.is_meta for t in (*model.parameters(), inputs)), "a model or inputs on meta, which has no values",
+            "a device that computes")
     require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
             "at least one parameter with `requires_grad`")
-    require(isinstance(inputs, Tensor) and inputs.dim() >= 1 and len(inputs) >= 1,
-            f"inputs {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"inputs of type {type(inputs).__name__}",
-            "a tensor (B, ...) with at least one sample")
-    require(chunk is None or chunk >= 1, f"chunk={chunk}", "at least 1, or None")
-    require(targets is None or len(targets) == len(inputs), f"{len(inputs)} inputs and "
-            f"{len(targets) if targets is not None else 0} targets", "one target an input")
+    require(inputs.dim() >= 1 and len(inputs) >= 1, f"inputs {tuple(inputs.shape)}", "a tensor (B, ...) with at least one sample")
     if inputs.is_floating_point():
         require_finite("inputs", inputs)
     for name, module in model.named_modules():
