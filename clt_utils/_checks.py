@@ -35,7 +35,8 @@ def require(condition: object, given: str, expected: str, advice: str = "", erro
 def shown(value: object) -> str:
     """A value in a few words: tensors and arrays by dtype and shape, others as Python writes them, cut short."""
     if isinstance(value, torch.Tensor):
-        return f"a tensor {value.dtype} of shape {tuple(value.shape)}" + " on meta" * value.is_meta
+        return f"a tensor {value.dtype} of shape {tuple(value.shape)}" + " on meta" * value.is_meta + (
+            ", sparse" if value.layout != torch.strided else "")
     if isinstance(value, np.ndarray):
         return f"an array {value.dtype} of shape {value.shape}"
     return reprlib.repr(value)
@@ -137,14 +138,14 @@ def require_tensor(name: str, value: object, dims: int = 0) -> None:
     """Raise unless ``value`` is a tensor of real floating-point numbers with at least ``dims`` dimensions."""
     require_kind(name, value, torch.Tensor, "a torch tensor", "Wrap it in `torch.as_tensor`.")
     assert isinstance(value, torch.Tensor)
-    if not value.is_floating_point() or value.ndim < dims:
-        require(False, f"`{name}` = {shown(value)}", f"floating-point numbers with at least {dims} dimensions")
+    if not value.is_floating_point() or value.ndim < dims or value.layout != torch.strided:
+        require(False, f"`{name}` = {shown(value)}", f"floating-point numbers with at least {dims} dimension{'s' * (dims != 1)}, dense")
 
 
 def require_values(name: str, tensor: torch.Tensor) -> None:
-    """Raise ``ValueError`` unless ``tensor`` has values, and real ones."""
-    if tensor.is_complex() or tensor.is_meta:
-        require(False, f"`{name}` = {shown(tensor)}", "real numbers on a device that computes")
+    """Raise ``ValueError`` unless ``tensor`` has values, real ones, and all of them."""
+    if tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
+        require(False, f"`{name}` = {shown(tensor)}", "real numbers in a dense tensor, on a device that computes")
 
 
 def require_device(name: str, device: object) -> None:

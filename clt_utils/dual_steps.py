@@ -47,6 +47,7 @@ def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
 def quadratic_smoothness(H: np.ndarray) -> Smoothness:
     """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
     H = real_array("H", H, dims=2)
+    require(H.ndim == 2 and H.dtype != np.float16, f"H {H.dtype} of shape {H.shape}", "one matrix (P, P) in float32 or float64")
     require_symmetric("H", H)
     smallest = np.linalg.eigvalsh(H).min()
     require(smallest > 0, f"H with the eigenvalue {smallest:.3g}", "a positive definite matrix",

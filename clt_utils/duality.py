@@ -381,7 +381,9 @@ def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
                 "Wrap it in `torch.as_tensor`.", TypeError)
     require(outputs.is_floating_point() and outputs.ndim >= 1 and outputs.shape[-1] >= 1,
             f"outputs {outputs.dtype} of shape {tuple(outputs.shape)}", "floating-point outputs of shape (..., K)")
-    require(not targets.is_complex(), f"targets {targets.dtype}", "integer labels or real mean vectors")
+    require(not targets.is_complex() and targets.layout == outputs.layout == torch.strided,
+            f"targets {targets.dtype} and outputs {outputs.dtype}, {targets.layout} and {outputs.layout}",
+            "integer labels or real mean vectors, dense")
     require(targets.device == outputs.device, f"targets on {targets.device} and outputs on {outputs.device}", "one device",
             "Move the targets with `.to(outputs.device)`.")
     num_classes = outputs.shape[-1]
@@ -453,5 +455,6 @@ def bregman_divergence(generator: Generator, mu: Tensor, nu: Tensor) -> Tensor:
     """
     mu, nu = as_mean(generator, mu, nu), as_mean(generator, nu, nu)
     slope = dual(generator, nu)
-    slope = torch.where(mu == nu, slope.clamp(-1e30, 1e30), slope)  # 0 · ∞ is 0 here
+    large = min(1e30, torch.finfo(slope.dtype).max)
+    slope = torch.where(mu == nu, slope.clamp(-large, large), slope)  # 0 · ∞ is 0 here
     return _loss(generator, mu, slope)

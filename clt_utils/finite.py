@@ -44,6 +44,7 @@ def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.n
     require_integer("pixels", pixels, 2)
     require(pixels % 2 == 0, f"pixels={pixels}", "an even number of pixels")
     require_number("noise", noise, "[0, 1]")
+    noise = float(noise)
     inputs = np.array(list(itertools.product([0, 1], repeat=pixels)))
     left, right = inputs[:, : pixels // 2].sum(1), inputs[:, pixels // 2:].sum(1)
     truth = np.eye(3)[1 + np.sign(left - right)]

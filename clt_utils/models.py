@@ -46,9 +46,9 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
         require(name == "model-a" or skip is not False, "model-b with skip=False", "skips", 'Model B without skips is "model-a".')
         model = _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip), norm)
         for layer in [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
-            layer.weight.data.mul_(gain)
+            layer.weight.data.mul_(float(gain))
             if sparsity:
-                prune.l1_unstructured(layer, "weight", sparsity)
+                prune.l1_unstructured(layer, "weight", float(sparsity))
         return model
     chosen = {"skip": (skip, None), "norm": (norm, None), "gain": (gain, 1.0), "sparsity": (sparsity, 0.0)}
     for what, (given, usual) in chosen.items():

@@ -99,7 +99,7 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
     """
     _check_device(device)
     require_number("seconds", seconds, "[0, ∞)")
-    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 2),
+    return {"date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(float(seconds), 2),
             "device": device_name(device), "precision": precision(device), "processor": processor(),
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}", "threads": torch.get_num_threads(),
             "python": platform.python_version(), **made_by()}

@@ -129,7 +129,10 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
     _check_parameters("theta", theta)
     require_number("step", step, "(0, ∞)")
     require_integer("points", points, 0)
-    values, norms, smoothness = [losses(theta).detach()], [], []
+    first = losses(theta)
+    require(isinstance(first, Tensor) and first.ndim == 1 and len(first) >= 1, f"`losses` that returns {shown(first)}",
+            "the losses of the samples, a tensor (n,)")
+    values, norms, smoothness = [first.detach()], [], []
     _check_batches(batches, len(values[0]))
     for batch in batches:
         gradient = grad(lambda t: losses(t)[batch].mean())

@@ -297,6 +297,7 @@ def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, c
     require_integer("chunk", chunk, 1, optional=True)
     require(not any(t.is_meta for t in (*model.parameters(), inputs)), "a model or inputs on meta, which has no values",
             "a device that computes")
+    require(inputs.layout == torch.strided, shown(inputs), "dense inputs")
     require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
             "at least one parameter with `requires_grad`")
     require(inputs.dim() >= 1 and len(inputs) >= 1, f"inputs {tuple(inputs.shape)}", "a tensor (B, ...) with at least one sample")
