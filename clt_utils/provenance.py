@@ -40,7 +40,9 @@ def code_hash(module: str = "clt_utils.training") -> str:
     Raises:
         ModuleNotFoundError: If a module of the package that one of them imports is not there.
     """
-    require_kind("module", module, str, 'the full name of a module, such as "clt_utils.training"')
+    expected = 'the full name of a module, such as "clt_utils.training"'
+    require_kind("module", module, str, expected)
+    require(all(part.isidentifier() for part in module.split(".")), f"module={shown(module)}", expected)
     return _hash(module)
 
 
