@@ -68,7 +68,7 @@ def test_the_hash_is_of_what_was_imported(tmp_path):
 
 
 def test_the_book_hashes_all_that_training_needs():
-    names = {"training", "models", "data", "duality", "bounds", "provenance", "_checks"}
+    names = {"training", "models", "data", "duality", "interval", "provenance", "_checks"}
     source = (PACKAGE / "training.py").read_bytes()
     assert {f"clt_utils.{name}" for name in names - {"training"}} <= set(provenance._imports(source, "clt_utils", "clt_utils"))
 
