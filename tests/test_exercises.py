@@ -2,7 +2,7 @@
 
 import json
 import math
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
 
 import nbformat
@@ -42,8 +42,8 @@ def test_right_in_any_type(tmp_path, right, given):
 def test_never_rejected_at_a_rounding_edge(value, digits):
     recorded = {"kind": "number", "digits": digits, "salt": "s", "hashes": [exercises._hash("s", 0, exercises._keys(value, digits)[0])]}
     rounded = [float(f"{value:.{k}e}") for k in (digits - 1, digits, digits + 3)]
-    unit = 10.0 ** (Decimal(value).adjusted() - digits + 1)
-    truncated = math.floor(value / unit) * unit
+    exact = Decimal(value)
+    truncated = float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), ROUND_DOWN))
     for near in (value, *rounded, truncated, value * (1 + 1e-9), value * (1 - 1e-9)):
         assert verdict(recorded, near) == "right."
     for factor in (1 + 21 * 10.0 ** -digits, 1 - 21 * 10.0 ** -digits):
