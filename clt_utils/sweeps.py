@@ -48,11 +48,10 @@ EARLY = 0.05
 """The share of a run that is repeated to verify it. Processors round differently, training amplifies it, and after a while two of
 them agree on nothing but the trend; see ``Sweep.verify``."""
 
-NUDGES = 3
-"""How often the beginning of a run is repeated with its weights nudged by rounding, to see how far rounding alone leads."""
-
-MULTIPLE = 15
-"""A record may differ by so many times what the nudges did: they are few, and come once and not at every step."""
+NUDGES = {1: 15.0, 8: 2.5, 64: 2.5}
+"""The beginning of a run is repeated with its weights nudged by so many times what rounding is; a record may differ by so many times what
+this led to. The first shows how far rounding leads; it comes once and not at every step, hence the large multiple. The others meet the
+kinks of the network that another processor may meet: there a run jumps, as far whatever pushed it."""
 
 FLOOR = 3e-5
 """A record may always differ by so much, relative: it holds six digits, and a sum of many numbers is not rounded the same way twice."""
@@ -162,9 +161,9 @@ class Sweep:
         """Repeat the beginning of some recorded runs from nothing, whatever is in the cache, and say whether the record stands.
 
         Two processors round differently, and training amplifies it, here by nothing and there by 10⁵ in twenty steps. So the
-        yardstick is measured where it is used: each beginning is repeated once as it is, and ``NUDGES`` times with its first
-        weights changed by as much as float32 rounds. At each measurement a column may differ from the record by ``MULTIPLE``
-        times what these nudges did to it, or to the median column, up to then; by ``FLOOR`` it may always differ.
+        yardstick is measured where it is used: each beginning is repeated once as it is, and with its first weights changed by
+        as much as float32 rounds and by multiples of it, ``NUDGES``. At each measurement a column may differ from the record by
+        a multiple of what these nudges did to it, or to the median column, up to then; by ``FLOOR`` it may always differ.
 
         Args:
             count: How many runs, drawn at random.
@@ -198,7 +197,7 @@ class Verified:
         measurements: How many were compared.
         last_step: The step of the last one.
         difference: The largest relative difference from the record.
-        rounding: The largest that rounding alone led to, here.
+        rounding: The largest that the nudges led to, here.
         excess: The largest difference as a multiple of what is allowed for its column and step; the record stands up to 1.
     """
 
@@ -216,7 +215,7 @@ class Verified:
 
     def __str__(self) -> str:
         return (f"{'agrees' if self.agrees else 'DIFFERS'}: {self.measurements} measurements up to step {self.last_step}, apart by "
-                f"{self.difference:.1e} at most, {self.excess:.2g} times what is allowed; rounding alone leads to {self.rounding:.1e} "
+                f"{self.difference:.1e} at most, {self.excess:.2g} times what is allowed; nudges lead to {self.rounding:.1e} "
                 f"here: {_recipe(self.config)}")
 
 
@@ -226,12 +225,15 @@ def _verify_run(recorded: Trace, share: float) -> Verified:
     expected = replace(recorded, columns={name: column[:length] for name, column in recorded.columns.items()})
     coarse = "tf32" in (recorded.provenance.get("precision"), precision(find_device(recorded.config.device)))
     again = _repeat(expected)
-    nudged = [_repeat(expected, _nudge(seed, 2.0 ** (-11 if coarse else -23))) for seed in range(NUDGES)]
-    rounding = np.max([np.maximum.accumulate(differences(again, other, expected["step"]), axis=1) for other in nudged], axis=0)
-    allowed = FLOOR + MULTIPLE * np.maximum(rounding, np.median(rounding, axis=0))
+    rounding, allowed = 0.0, np.zeros(())
+    for seed, (times, multiple) in enumerate(NUDGES.items()):
+        nudged = _repeat(expected, _nudge(seed, times * 2.0 ** (-11 if coarse else -23)))
+        led_to = np.maximum.accumulate(differences(again, nudged, expected["step"]), axis=1)
+        rounding = max(rounding, float(led_to.max()))
+        allowed = np.maximum(allowed, FLOOR + multiple * np.maximum(led_to, np.median(led_to, axis=0)))
     difference = differences(expected, again, expected["step"])
     excess = np.where(difference == 0, 0.0, difference / allowed)  # nothing can differ more than infinitely, nor be told from it
-    return Verified(recorded.config, length, int(expected["step"][-1]), float(difference.max()), float(rounding.max()),
+    return Verified(recorded.config, length, int(expected["step"][-1]), float(difference.max()), rounding,
                     float(np.nan_to_num(excess, nan=0.0, posinf=np.inf).max()))
 
 
@@ -263,11 +265,12 @@ def differences(first: Trace, second: Trace, steps: np.ndarray) -> np.ndarray:
         steps: The steps to compare at, (n,).
 
     Returns:
-        (C, n), differences relative to the larger value, for all columns of ``first``; inf where only one run was measured, or
-        only one value is infinite or nan.
+        (C, n), differences relative to the larger value, for all columns of ``first`` but the accuracy, a count that jumps by a
+        whole sample where two outputs are equal up to rounding; inf where only one run was measured, or only one value is
+        infinite or nan.
     """
     apart = []
-    for name in first.columns:
+    for name in [name for name in first.columns if name != "accuracy"]:
         a, b = (dict(zip(trace["step"].tolist(), trace[name].tolist())) for trace in (first, second))
         apart.append([_apart(a.get(step), b.get(step)) for step in steps.tolist()])
     return np.array(apart)
