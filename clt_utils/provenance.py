@@ -89,7 +89,13 @@ def _is_module(name: str) -> bool:
 
 def made_by() -> dict[str, str]:
     """What must be equal for two runs of one recipe to be interchangeable: the code and the libraries' versions."""
-    return {"code": code_hash()} | {name: version(name) for name in LIBRARIES}
+    return {"code": code_hash()} | _versions()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read from the disk once: a sweep asks for them with each of its runs."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def provenance(device: torch.device, seconds: float) -> dict[str, Any]:

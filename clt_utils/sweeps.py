@@ -270,7 +270,8 @@ def differences(first: Trace, second: Trace, steps: np.ndarray) -> np.ndarray:
         infinite or nan.
     """
     apart = []
-    for name in [name for name in first.columns if name != "accuracy"]:
+    compared = [name for name in first.columns if name != "accuracy"]
+    for name in compared:
         a, b = (dict(zip(trace["step"].tolist(), trace[name].tolist())) for trace in (first, second))
         apart.append([_apart(a.get(step), b.get(step)) for step in steps.tolist()])
     return np.array(apart)
