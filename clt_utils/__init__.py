@@ -7,7 +7,7 @@ the lines above its own, and a test holds it to that:
     provenance, correlation, exercises     what a record was made by, how two curves go together, the readers' self-checks
     structure, bounds, entropy             what the theory measures on a network, bounds, and measures on distributions
     dual_steps, plots, interval            steps in the dual; pictures of data; between what bounds a loss lies
-    sgd, finite, figures                   plain SGD, a finite world solved exactly, the drawn figures
+    sgd, fitting, finite, figures          plain SGD, a small network fitted, a finite world solved exactly, the drawn figures
     ledger, training, diagnose             every statement with its check, one training loop, the reader's own model
     sweeps                                 grids of training runs, recorded
     explore                                sliders over them

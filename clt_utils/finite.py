@@ -51,6 +51,25 @@ def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.n
     return inputs, (truth * (1 - noise) + (1 - truth) * noise / 2) / len(inputs)
 
 
+def strip_features(inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Feature maps of the strips of ``brighter_half``, by name.
+
+    Args:
+        inputs: The strips, (n_x, pixels).
+
+    Returns:
+        For each name the features as numbers from 0 on, (n_x,). "sums", "maxima" and "first pixels" are those of the two halves,
+        "difference" is that of the sums, "sign" its sign, "total" the sum of all pixels, and "nothing" is always the same.
+    """
+    inputs = real_array("inputs", inputs, dims=2)
+    require(inputs.ndim == 2 and inputs.shape[1] % 2 == 0, f"strips of shape {inputs.shape}", "(n_x, pixels), an even number of pixels")
+    halves = inputs.reshape(len(inputs), 2, -1)
+    left, right = halves.sum(-1).astype(np.float64).T
+    features = {"all pixels": inputs, "sums": halves.sum(-1), "maxima": halves.max(-1), "first pixels": halves[:, :, 0],
+                "difference": left - right, "sign": np.sign(left - right), "total": left + right, "nothing": 0 * left}
+    return {name: number_rows(values) for name, values in features.items()}
+
+
 def number_rows(rows: np.ndarray) -> np.ndarray:
     """Numbers 0, 1, … for the distinct rows of an array, (n, ...) -> (n,): features as the functions here want them."""
     rows = real_array("rows", rows, dims=1)
@@ -106,6 +125,24 @@ def fit_table(counts: np.ndarray, clip: float) -> np.ndarray:
     require_number("clip", clip, "[0, ∞)")
     outputs = np.log(counts + 0.1)
     return (outputs - outputs.mean(-1, keepdims=True)).clip(-clip, clip)
+
+
+def fitted_gap(joint: np.ndarray, empirical: np.ndarray, n: int, clip: float) -> np.ndarray:
+    """R − R̂ of the table that is fitted to a sample, see ``fit_table``.
+
+    Args:
+        joint: q on the pairs (u, y), (..., n_u, K).
+        empirical: q̂ of n pairs, as from ``draw``, (..., n_u, K).
+        n: The size of the sample.
+        clip: As in ``fit_table``.
+
+    Returns:
+        (...,).
+    """
+    joint, empirical = real_array("joint", joint, dims=2), real_array("empirical", empirical, dims=2)
+    require_broadcast(joint=joint, empirical=empirical)
+    require_integer("n", n, 1)
+    return ((joint - empirical) * cross_entropies(fit_table(n * empirical, clip))).sum((-1, -2))
 
 
 def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:

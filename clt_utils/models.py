@@ -1,5 +1,8 @@
 """The networks of the book, none of whose samples interact: Models A and B, LeNet, ResNet-18 and ViT, without BatchNorm."""
 
+import itertools
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -60,6 +63,28 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
 
 
 NAMES = ("model-a", "model-b", "lenet", "resnet18", "vit")
+
+
+def dense(widths: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
+    """A freshly initialized network of linear layers with ReLU between them.
+
+    Weights come from PyTorch's global random state, as in ``build``.
+
+    Args:
+        widths: Of the inputs, which are flattened first, of each hidden layer, and of the outputs.
+        dropout: After each ReLU; 0 puts nothing there.
+
+    Returns:
+        An ``nn.Sequential`` of Flatten, then Linear and ReLU (and Dropout) for each hidden layer, then Linear.
+    """
+    require_kind("widths", widths, (list, tuple), "a list of integers, such as [64, 32, 10]")
+    require(len(widths) >= 2, f"widths={widths}", "at least two, of inputs and outputs")
+    for width in widths:
+        require_integer("width", width, 1)
+    require_number("dropout", dropout, "[0, 1)")
+    hidden = [layer for before, after in itertools.pairwise(widths[:-1])
+              for layer in (nn.Linear(before, after), nn.ReLU(), *[nn.Dropout(dropout)] * (dropout > 0))]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-2], widths[-1]))
 
 
 class Skip(nn.Module):

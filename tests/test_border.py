@@ -69,11 +69,13 @@ CALLS = {
     "bounds.generalization_tail": lambda: dict(max_loss=2.0, support=6, n=100, delta=0.05),
     "bounds.fixed_predictor_tail": lambda: dict(max_loss=2.0, n=100, delta=0.05, entropy=1.5),
     "finite.brighter_half": lambda: dict(pixels=4, noise=0.1),
+    "finite.strip_features": lambda: dict(inputs=np.eye(4)),
     "finite.number_rows": lambda: dict(rows=np.eye(3)),
     "finite.merge": lambda: dict(joint=JOINT, features=np.array([0, 0]), num_features=2),
     "finite.draw": lambda: dict(rng=np.random.default_rng(0), joint=JOINT, n=5, draws=3),
     "finite.cross_entropies": lambda: dict(outputs=np.zeros((3, 2))),
     "finite.fit_table": lambda: dict(counts=np.array([[1, 2], [3, 4]]), clip=2.0),
+    "finite.fitted_gap": lambda: dict(joint=JOINT, empirical=JOINT.T, n=10, clip=2.0),
     "finite.largest_gap": lambda: dict(difference=JOINT - 0.25, clip=2.0),
     "finite.expected_tv": lambda: dict(probabilities=P, n=10),
     "finite.count": lambda: dict(features=np.array([0, 1, 1]), targets=np.array([0, 1, 0]), num_classes=2),
@@ -98,6 +100,9 @@ CALLS = {
     "data.writable": lambda: dict(folder=PLACE),
     "models.build": lambda: dict(name="model-a", num_classes=2, in_channels=1, image_size=8, depth=1, width=2, skip=False, norm=None,
                                  gain=1.0, sparsity=0.0),
+    "models.dense": lambda: dict(widths=[3, 4, 2], dropout=0.5),
+    "fitting.fit": lambda: dict(net=linear(), inputs=INPUTS, targets=LABELS, steps=2, loss=nn.functional.cross_entropy, learning_rate=0.1,
+                                weight_decay=0.1, schedule="cosine", on_step=lambda step, outputs: None),
     "provenance.code_hash": lambda: dict(module="clt_utils.training"),
     "provenance.made_by": dict,
     "provenance.provenance": lambda: dict(device=torch.device("cpu"), seconds=1.0),
@@ -191,7 +196,8 @@ def function_of(name):
     return getattr(importlib.import_module(f"clt_utils.{module}"), function)
 
 
-MODULES = ("duality", "entropy", "bounds", "finite", "dual_steps", "sgd", "correlation", "data", "models", "provenance", "structure")
+MODULES = ("duality", "entropy", "bounds", "finite", "dual_steps", "sgd", "correlation", "data", "models", "fitting", "provenance",
+           "structure")
 
 
 @pytest.mark.parametrize("module", MODULES)

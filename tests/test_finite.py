@@ -18,9 +18,11 @@ from clt_utils.finite import (
     estimate_conditional_entropy,
     expected_tv,
     fit_table,
+    fitted_gap,
     largest_gap,
     merge,
     number_rows,
+    strip_features,
 )
 
 
@@ -154,6 +156,35 @@ def test_brighter_half():
         assert sorted(np.delete(row, label)) == pytest.approx([0.15 / 16] * 2)
     with pytest.raises(ValueError, match="even"):
         brighter_half(5)
+
+
+def test_strip_features_against_a_loop_over_strips():
+    strips = brighter_half(6)[0]
+    found = strip_features(strips)
+
+    def seen(strip):
+        a, b = sorted(strip[:3]), sorted(strip[3:])
+        A, B = sum(a), sum(b)
+        return {"all pixels": tuple(strip), "sums": (A, B), "maxima": (a[-1], b[-1]), "first pixels": (strip[0], strip[3]),
+                "difference": A - B, "sign": (A > B) - (A < B), "total": A + B, "nothing": 0}
+
+    told = [seen(strip.tolist()) for strip in strips]
+    assert set(found) == set(told[0])
+    for name, numbers in found.items():
+        values = sorted({row[name] for row in told})
+        assert numbers.tolist() == [values.index(row[name]) for row in told], name
+    with pytest.raises(ValueError, match="even number of pixels"):
+        strip_features(np.eye(3))
+
+
+def test_fitted_gap_against_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    joint = rng.dirichlet(np.ones(6)).reshape(3, 2)
+    samples = draw(rng, joint, 20, 4)
+    for sample, gap in zip(samples, fitted_gap(joint, samples, 20, 0.7)):
+        table = fit_table(20 * sample, 0.7)
+        losses = [[math.log(sum(map(math.exp, row))) - f for f in row] for row in table]
+        assert gap == pytest.approx(sum((joint[u, y] - sample[u, y]) * losses[u][y] for u in range(3) for y in range(2)))
 
 
 def test_number_rows():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clt_utils.models import NAMES, build
+from clt_utils.models import NAMES, build, dense
 from clt_utils.structure import structure_matrix
 
 SHAPES = [(1, 28), (3, 32), (1, 16)]
@@ -149,3 +149,20 @@ def test_the_global_seed_fixes_the_weights():
 def test_bad_requests(arguments, message):
     with pytest.raises(ValueError, match=message):
         build(**dict(num_classes=10, in_channels=1, image_size=28) | arguments)
+
+
+def test_dense_is_linear_layers_with_relu_between(seed):
+    torch.manual_seed(seed)
+    net, images = dense([12, 5, 4, 3]), torch.randn(6, 1, 3, 4)
+    h = images.reshape(6, 12)
+    for layer in (net[1], net[3]):
+        h = (h @ layer.weight.T + layer.bias).clamp(min=0)
+    assert torch.allclose(net(images), h @ net[5].weight.T + net[5].bias, atol=1e-6)
+    dropped = dense([12, 5, 3], dropout=0.5)
+    assert [type(m).__name__ for m in dropped] == ["Flatten", "Linear", "ReLU", "Dropout", "Linear"] and dropped[3].p == 0.5
+
+
+@pytest.mark.parametrize(("widths", "message"), [([3], "at least two"), ([3, 0, 2], "width=0"), (7, "widths=7"), ("32", "widths='32'")])
+def test_dense_says_what_it_cannot_be(widths, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        dense(widths)

@@ -6,7 +6,7 @@ from scipy import stats
 from ..bounds import fixed_predictor_tail, generalization_tail, max_loss, tv_mean_bound
 from ..duality import SHANNON
 from ..entropy import conditional_entropy, renyi_entropy
-from ..finite import cross_entropies, draw, expected_tv, fit_table, largest_gap, merge
+from ..finite import cross_entropies, draw, expected_tv, fitted_gap, largest_gap, merge
 from .core import at_least, at_most, coverage, identity, rate, statement
 from .instances import random_features, random_joint, random_world
 
@@ -75,22 +75,17 @@ def generalization_tail_theorem(rng, draws):
 
     bound = generalization_tail(gamma, n_u * K, n, delta)
     q, seen = merge(joint, features[0]), merge(first, features[0], n_u)
-    yield coverage("the predictor fitted to the sample", (np.abs(_fitted_gap(q, seen, n, clip)) <= bound).sum(), draws, 1 - delta)
+    yield coverage("the predictor fitted to the sample", (np.abs(fitted_gap(q, seen, n, clip)) <= bound).sum(), draws, 1 - delta)
     yield coverage("the worst table", (largest_gap(q - seen, clip) <= bound).sum(), draws, 1 - delta)
 
     learned = _majority_features(first)  # from a first sample, judged on a second
-    gap = _fitted_gap(merge(joint, learned, K + 1), merge(second, learned, K + 1), n, clip)
+    gap = fitted_gap(merge(joint, learned, K + 1), merge(second, learned, K + 1), n, clip)
     bound = generalization_tail(gamma, (K + 1) * K, n, delta)
     yield coverage("features from a held-out sample", (np.abs(gap) <= bound).sum(), draws, 1 - delta)
 
-    gaps = [_fitted_gap(merge(joint, g), merge(first, g, n_u), n, clip) for g in features]
+    gaps = [fitted_gap(merge(joint, g), merge(first, g, n_u), n, clip) for g in features]
     bound = generalization_tail(gamma, n_u * K, n, delta / len(features))
     yield coverage("the worst of 20 feature maps, δ/20 each", (np.abs(gaps).max(0) <= bound).sum(), draws, 1 - delta)
-
-
-def _fitted_gap(q, empirical, n, clip):
-    """R − R̂ of the table fitted to n samples, (..., n_u, K) -> (...,)."""
-    return ((q - empirical) * cross_entropies(fit_table(n * empirical, clip))).sum((-1, -2))
 
 
 def _majority_features(empirical):
@@ -104,7 +99,7 @@ def _(rng):
     joint = np.full((n_x, 2), 0.5 / n_x)
     empirical = draw(rng, joint, n, draws)
     learned = _majority_features(empirical)
-    gap = _fitted_gap(merge(joint, learned, 3), merge(empirical, learned, 3), n, clip)
+    gap = fitted_gap(merge(joint, learned, 3), merge(empirical, learned, 3), n, clip)
     bound = generalization_tail(max_loss(2 * clip, 2), 6, n, delta)
     yield coverage("memorizing features", (np.abs(gap) <= bound).sum(), draws, 1 - delta)
 
