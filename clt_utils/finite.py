@@ -118,6 +118,26 @@ def cross_entropies(outputs: np.ndarray) -> np.ndarray:
     return -log_softmax(real_array("outputs", outputs, dims=1), axis=-1)
 
 
+def label_losses(outputs: np.ndarray, labels: np.ndarray, reach: float = np.inf) -> np.ndarray:
+    """−log p_y of each sample's label, after outputs far below the largest have been raised (slug ``max-loss``).
+
+    Args:
+        outputs: (..., n, K).
+        labels: Integers, (..., n).
+        reach: How far below the sample's largest output the others may lie; then no loss exceeds ``bounds.max_loss(reach, K)``.
+
+    Returns:
+        (..., n).
+    """
+    outputs = real_array("outputs", outputs, dims=1)
+    labels = integers("labels", labels, 0, outputs.shape[-1] - 1)
+    require(labels.shape == outputs.shape[:-1], f"labels of shape {labels.shape} for outputs of shape {outputs.shape}",
+            "one label a sample, (..., n) and (..., n, K)")
+    require_number("reach", reach, "[0, ∞]")
+    near = np.maximum(outputs - outputs.max(-1, keepdims=True), -reach)
+    return np.take_along_axis(cross_entropies(near), labels[..., None], -1)[..., 0]
+
+
 def fit_table(counts: np.ndarray, clip: float) -> np.ndarray:
     """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip], (..., n_u, K)."""
     counts = real_array("counts", counts, dims=1)

@@ -74,6 +74,7 @@ CALLS = {
     "finite.merge": lambda: dict(joint=JOINT, features=np.array([0, 0]), num_features=2),
     "finite.draw": lambda: dict(rng=np.random.default_rng(0), joint=JOINT, n=5, draws=3),
     "finite.cross_entropies": lambda: dict(outputs=np.zeros((3, 2))),
+    "finite.label_losses": lambda: dict(outputs=np.eye(3), labels=np.array([0, 1, 1]), reach=0.5),
     "finite.fit_table": lambda: dict(counts=np.array([[1, 2], [3, 4]]), clip=2.0),
     "finite.fitted_gap": lambda: dict(joint=JOINT, empirical=JOINT.T, n=10, clip=2.0),
     "finite.largest_gap": lambda: dict(difference=JOINT - 0.25, clip=2.0),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clt_utils.bounds import max_loss
 from clt_utils.duality import GINI, SHANNON
 from clt_utils.entropy import conditional_entropy
 from clt_utils.finite import (
@@ -19,6 +20,7 @@ from clt_utils.finite import (
     expected_tv,
     fit_table,
     fitted_gap,
+    label_losses,
     largest_gap,
     merge,
     number_rows,
@@ -185,6 +187,17 @@ def test_fitted_gap_against_plain_loops(seed):
         table = fit_table(20 * sample, 0.7)
         losses = [[math.log(sum(map(math.exp, row))) - f for f in row] for row in table]
         assert gap == pytest.approx(sum((joint[u, y] - sample[u, y]) * losses[u][y] for u in range(3) for y in range(2)))
+
+
+def test_label_losses_against_plain_sums_and_never_above_the_largest(seed):
+    rng = np.random.default_rng(seed)
+    outputs, labels = 5 * rng.standard_normal((2, 30, 4)), rng.integers(4, size=(2, 30))
+    plain = [math.log(sum(map(math.exp, f))) - f[y] for f, y in zip(outputs.reshape(60, 4), labels.ravel())]
+    np.testing.assert_allclose(label_losses(outputs, labels).ravel(), plain)
+    raised = label_losses(outputs, labels, reach=1.0)
+    assert raised.max() <= max_loss(1.0, 4) + 1e-12 and label_losses([[0.0, -9.0]], [1], reach=1.0) == pytest.approx(math.log1p(math.e))
+    with pytest.raises(ValueError, match="one label a sample"):
+        label_losses(outputs, labels[0])
 
 
 def test_number_rows():
