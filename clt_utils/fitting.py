@@ -7,10 +7,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ._checks import require, require_callable, require_integer, require_kind, require_name, require_number, require_values, shown
+from ._checks import (
+    require,
+    require_callable,
+    require_integer,
+    require_kind,
+    require_name,
+    require_number,
+    require_tensor,
+    require_values,
+    shown,
+)
+from .duality import Generator, fenchel_young_loss, require_generator
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Loss = cross_entropy,
         learning_rate: float = 0.01, weight_decay: float = 0.0, schedule: str = "constant",
         on_step: Callable[[int, Tensor], object] | None = None) -> np.ndarray:
     """Train a network in place by Adam.
@@ -23,6 +36,7 @@ def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Ca
         targets: (n, ...), what ``loss`` takes.
         steps: How many.
         loss: A function (outputs, targets) -> risk, a scalar tensor; by default the mean cross-entropy, of labels (n,).
+            ``risk_of`` and ``population_risk`` are others.
         learning_rate: Of Adam, at the start.
         weight_decay: As in AdamW: before each step the parameters shrink by this share of the learning rate.
         schedule: "constant" or "cosine" (down to zero after the last step).
@@ -58,7 +72,45 @@ def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Ca
     return np.array(risks)
 
 
-def _forward(net: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def risk_of(generator: Generator) -> Loss:
+    """The mean of the loss that a generator makes, as ``fit`` takes it.
+
+    Args:
+        generator: The generator Φ.
+
+    Returns:
+        A function (outputs, targets) -> risk, a scalar. Outputs are (n, K); targets are labels (n,), mean vectors (n, K), or
+        labels (n, m) where each sample has several.
+    """
+    require_generator(generator)
+
+    def risk(outputs: Tensor, targets: Tensor) -> Tensor:
+        if not targets.is_floating_point() and targets.ndim == outputs.ndim:
+            outputs = outputs[:, None].expand(-1, targets.shape[1], -1)
+        return fenchel_young_loss(generator, targets, outputs).mean()
+
+    return risk
+
+
+def population_risk(outputs: Tensor, joint: Tensor) -> Tensor:
+    """The cross-entropy under a known law, Σ q(x, y)(−log p_y(x)), as ``fit`` takes it.
+
+    Args:
+        outputs: For each input x, (n_x, K).
+        joint: q, (n_x, K).
+
+    Returns:
+        A scalar.
+    """
+    for name, given in (("outputs", outputs), ("joint", joint)):
+        require_tensor(name, given, 2)
+        require_values(name, given)
+    require(outputs.shape == joint.shape and outputs.device == joint.device, f"outputs {shown(outputs)} and a joint {shown(joint)}",
+            "one shape, (n_x, K), on one device")
+    return -(joint * outputs.log_softmax(-1)).sum()
+
+
+def _forward(net: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     try:
         outputs = net(inputs)
         risk = loss(outputs, targets)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from clt_utils.fitting import fit
+from clt_utils.duality import GINI, SHANNON, fenchel_young_loss
+from clt_utils.fitting import fit, population_risk, risk_of
 
 INPUTS, LABELS = torch.linspace(-1, 1, 60).reshape(20, 3).cos(), torch.arange(20) % 2
 
@@ -65,6 +66,26 @@ def test_the_same_seed_gives_the_same_run_dropout_included():
         return fit(nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)), INPUTS, LABELS, 5)
 
     assert np.array_equal(run(1), run(1)) and not np.array_equal(run(1), run(2))
+
+
+@pytest.mark.parametrize("generator", [SHANNON, GINI], ids=str)
+def test_risk_of_is_the_mean_loss_over_samples_and_their_labels(generator):
+    outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 1, 2, 1, 1], [0, 0, 0, 0, 0], [2, 1, 2, 1, 0], [1, 1, 2, 2, 2]])
+    risk = risk_of(generator)
+    one_by_one = [fenchel_young_loss(generator, y, f).item() for f, row in zip(outputs, labels) for y in row]
+    assert risk(outputs, labels).item() == pytest.approx(np.mean(one_by_one))
+    assert risk(outputs, labels[:, 0]).item() == pytest.approx(np.mean(one_by_one[::5]))
+    means = nn.functional.one_hot(labels, 3).float().mean(1)
+    assert risk(outputs, means).item() == pytest.approx(fenchel_young_loss(generator, means, outputs).mean().item())
+
+
+def test_population_risk_is_the_sum_over_all_pairs():
+    outputs, joint = torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    terms = [joint[x, y] * (outputs[x].exp().sum().log() - outputs[x, y]) for x in range(2) for y in range(2)]
+    assert population_risk(outputs, joint).item() == pytest.approx(sum(terms).item())
+    with pytest.raises(ValueError, match="one shape"):
+        population_risk(outputs, joint[:1])
 
 
 @pytest.mark.parametrize(("changes", "message"), [
