@@ -210,3 +210,24 @@ def require_symmetric(name: str, A: Any) -> None:
     asymmetry, largest = float((A - A.mT).abs().max()), float(A.abs().max())
     require(asymmetry <= 1e-4 * largest + 1e-9, f"{name} with entries that differ from their mirror image by up to {asymmetry:.2g}",
             "symmetric matrices", "Of others the eigenvalues would be read from one triangle alone.")
+
+
+# Models --------------------------------------------------------------------------------------------------------------
+
+def require_trainable(name: str, model: object, expected: str = "an nn.Module") -> None:
+    """Raise unless ``model`` is an ``nn.Module`` whose parameters have values, and at least one requires a gradient."""
+    require_kind(name, model, torch.nn.Module, expected)
+    assert isinstance(model, torch.nn.Module)
+    require(not any(p.is_meta for p in model.parameters()), "a model on meta, which has no values", "a device that computes")
+    require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
+            "at least one parameter with `requires_grad`")
+
+
+def mixing_or_random(model: torch.nn.Module) -> tuple[str, str] | None:
+    """The first module by which samples interact or outputs are random: ("batch normalization" or "dropout", its name), or None."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            return "batch normalization", name
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            return "dropout", name
+    return None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import plots
-from ._checks import require
+from ._checks import mixing_or_random, require
 from ._spacing import evenly_spaced
 from .bounds import max_loss
 from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
@@ -241,14 +241,12 @@ def _state_problems(model: nn.Module) -> list[str]:
                         "the learning rate, and start from a checkpoint before that.")
     if not any(p.requires_grad for p in model.parameters()):
         problems.append("No parameter requires a gradient, so there is no structure matrix. Unfreeze at least one.")
-    for name, module in model.named_modules():
-        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            problems.append(f"Batch normalization is in training mode (`{name}`): samples interact, and a Jacobian of one sample "
-                            "does not exist. Call `model.eval()`; then the running statistics are used.")
-            break
-        if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
-            problems.append(f"Dropout is in training mode (`{name}`): outputs are random. Call `model.eval()`.")
-            break
+    kind, name = mixing_or_random(model) or ("", "")
+    if kind == "batch normalization":
+        problems.append(f"Batch normalization is in training mode, or keeps no running statistics (`{name}`): samples interact, and a "
+                        "Jacobian of one sample does not exist. Call `model.eval()`; then the running statistics are used.")
+    if kind == "dropout":
+        problems.append(f"Dropout is in training mode (`{name}`): outputs are random. Call `model.eval()`.")
     return problems
 
 

@@ -60,6 +60,14 @@ def strip_features(inputs: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         For each name the features as numbers from 0 on, (n_x,). "sums", "maxima" and "first pixels" are those of the two halves,
         "difference" is that of the sums, "sign" its sign, "total" the sum of all pixels, and "nothing" is always the same.
+
+    Raises:
+        ValueError: If the strips are not (n_x, pixels), or have an odd number of pixels.
+
+    Example:
+        >>> inputs, joint = brighter_half(pixels=2)
+        >>> print(strip_features(inputs)["difference"])  # of 00, 01, 10 and 11
+        [1 0 2 1]
     """
     inputs = real_array("inputs", inputs, dims=2)
     require(inputs.ndim == 2 and inputs.shape[1] % 2 == 0, f"strips of shape {inputs.shape}", "(n_x, pixels), an even number of pixels")
@@ -128,6 +136,13 @@ def label_losses(outputs: np.ndarray, labels: np.ndarray, reach: float = np.inf)
 
     Returns:
         (..., n).
+
+    Raises:
+        ValueError: On labels out of range, or not one for each sample.
+
+    Example:
+        >>> print(label_losses([[0.0, 9.0], [0.0, 9.0]], [0, 1], reach=1.0).round(3))
+        [1.313 0.313]
     """
     outputs = real_array("outputs", outputs, dims=1)
     labels = integers("labels", labels, 0, outputs.shape[-1] - 1)
@@ -158,6 +173,13 @@ def fitted_gap(joint: np.ndarray, empirical: np.ndarray, n: int, clip: float) ->
 
     Returns:
         (...,).
+
+    Raises:
+        ValueError: If the shapes do not fit, or on numbers out of range.
+
+    Example:
+        >>> print(fitted_gap(np.full((1, 2), 0.5), np.array([[0.9, 0.1]]), n=10, clip=1.0).round(4))
+        0.8
     """
     joint, empirical = real_array("joint", joint, dims=2), real_array("empirical", empirical, dims=2)
     require_broadcast(joint=joint, empirical=empirical)

@@ -15,6 +15,7 @@ from ._checks import (
     require_name,
     require_number,
     require_tensor,
+    require_trainable,
     require_values,
     shown,
 )
@@ -46,7 +47,16 @@ def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Lo
         The risk before each step, (steps,).
 
     Raises:
-        TypeError, ValueError: On arguments of the wrong kind, and if the network does not take the inputs, or ``loss`` the targets.
+        TypeError: On arguments of the wrong kind.
+        ValueError: Without trainable parameters, if the network does not take the inputs or ``loss`` the targets, and on numbers
+            out of range.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> inputs, targets = torch.eye(4), torch.tensor([0, 1, 1, 0])
+        >>> risks = fit(nn.Linear(4, 2), inputs, targets, steps=100)
+        >>> bool(risks[0] > 0.6), bool(risks[-1] < 0.4)
+        (True, True)
     """
     _check(net, inputs, targets)
     require_integer("steps", steps, 1)
@@ -81,6 +91,14 @@ def risk_of(generator: Generator) -> Loss:
     Returns:
         A function (outputs, targets) -> risk, a scalar. Outputs are (n, K); targets are labels (n,), mean vectors (n, K), or
         labels (n, m) where each sample has several.
+
+    Raises:
+        TypeError: If ``generator`` is no generator.
+
+    Example:
+        >>> from clt_utils.duality import SQUARED
+        >>> risk_of(SQUARED)(torch.zeros(2, 2), torch.tensor([[0, 1, 1], [0, 0, 0]])).item()
+        0.5
     """
     require_generator(generator)
 
@@ -97,10 +115,18 @@ def population_risk(outputs: Tensor, joint: Tensor) -> Tensor:
 
     Args:
         outputs: For each input x, (n_x, K).
-        joint: q, (n_x, K).
+        joint: The law q, (n_x, K).
 
     Returns:
         A scalar.
+
+    Raises:
+        TypeError: If one is no tensor.
+        ValueError: If their shapes differ.
+
+    Example:
+        >>> round(population_risk(torch.zeros(1, 2), torch.tensor([[0.9, 0.1]])).item(), 4)  # log 2
+        0.6931
     """
     for name, given in (("outputs", outputs), ("joint", joint)):
         require_tensor(name, given, 2)
@@ -124,12 +150,9 @@ def _forward(net: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> tup
 
 
 def _check(net: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    require_kind("net", net, nn.Module, "an nn.Module")
+    require_trainable("net", net)
     for name, given in (("inputs", inputs), ("targets", targets)):
         require_kind(name, given, Tensor, "a tensor with one row a sample", "Wrap it in `torch.as_tensor`.")
         require_values(name, given)
         require(given.ndim >= 1 and len(given) >= 1, f"{name} of shape {tuple(given.shape)}", "at least one sample")
     require(len(inputs) == len(targets), f"{len(inputs)} inputs and {len(targets)} targets", "one target an input")
-    require(not any(p.is_meta for p in net.parameters()), "a network on meta, which has no values", "a device that computes")
-    require(any(p.requires_grad for p in net.parameters()), "a network without trainable parameters",
-            "at least one parameter with `requires_grad`")

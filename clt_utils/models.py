@@ -76,6 +76,14 @@ def dense(widths: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
     Returns:
         An ``nn.Sequential`` of Flatten, then Linear and ReLU (and Dropout) for each hidden layer, then Linear.
+
+    Raises:
+        TypeError: If ``widths`` is no list of integers.
+        ValueError: On fewer than two widths, or numbers out of range.
+
+    Example:
+        >>> [type(layer).__name__ for layer in dense([64, 32, 10])]
+        ['Flatten', 'Linear', 'ReLU', 'Linear']
     """
     require_kind("widths", widths, (list, tuple), "a list of integers, such as [64, 32, 10]")
     require(len(widths) >= 2, f"widths={widths}", "at least two, of inputs and outputs")

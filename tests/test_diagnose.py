@@ -188,6 +188,7 @@ class Mixing(nn.Module):
 
 @pytest.mark.parametrize("model, loader, words", [
     (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), batches(), "Batch normalization is in training mode"),
+    (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval(), batches(), "keeps no running statistics"),
     (nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)), batches(), "Dropout is in training mode"),
     (nan_net(), batches(), "`2.weight`"),
     (nn.Sequential(nn.Unflatten(1, (2, 2))), batches(), "No parameter requires a gradient"),

@@ -15,6 +15,7 @@ from torch.func import functional_call, jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import (
+    mixing_or_random,
     require,
     require_callable,
     require_device,
@@ -23,6 +24,7 @@ from .._checks import (
     require_kind,
     require_number,
     require_symmetric,
+    require_trainable,
     shown,
 )
 from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
@@ -290,22 +292,17 @@ def _check_targets(inputs: Tensor, targets: Tensor, generator: Generator) -> Non
 
 
 def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, chunk: int | None = None) -> None:
-    require_kind("model", model, nn.Module, "an nn.Module that maps (B, ...) to (B, K)")
     require_kind("inputs", inputs, Tensor, "a tensor (B, ...)", "Wrap it in `torch.as_tensor`.")
     require_kind("dtype", dtype, (torch.dtype, type(None)), "a dtype, such as torch.float64, or None")
     require(dtype is None or dtype.is_floating_point, f"dtype={dtype}", "a floating-point dtype")
     require_integer("chunk", chunk, 1, optional=True)
-    require(not any(t.is_meta for t in (*model.parameters(), inputs)), "a model or inputs on meta, which has no values",
-            "a device that computes")
+    require_trainable("model", model, "an nn.Module that maps (B, ...) to (B, K)")
+    require(not inputs.is_meta, "inputs on meta, which have no values", "a device that computes")
     require(inputs.layout == torch.strided, shown(inputs), "dense inputs")
-    require(any(p.requires_grad for p in model.parameters()), "a model without trainable parameters",
-            "at least one parameter with `requires_grad`")
     require(inputs.dim() >= 1 and len(inputs) >= 1, f"inputs {tuple(inputs.shape)}", "a tensor (B, ...) with at least one sample")
     if inputs.is_floating_point():
         require_finite("inputs", inputs)
-    for name, module in model.named_modules():
-        require(not (isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None)),
-                f"batch normalization in training mode (`{name}`)", "samples that do not interact",
-                "J_x is not defined for one sample: use `model.eval()`, or layer or group norm.")
-        require(not (isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0),
-                f"dropout in training mode (`{name}`)", "outputs that are not random", "Use `model.eval()`.")
+    kind, name = mixing_or_random(model) or ("", "")
+    require(kind != "batch normalization", f"batch normalization in training mode (`{name}`)", "samples that do not interact",
+            "J_x is not defined for one sample: use `model.eval()`, or layer or group norm.")
+    require(kind != "dropout", f"dropout in training mode (`{name}`)", "outputs that are not random", "Use `model.eval()`.")
