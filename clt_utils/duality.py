@@ -246,6 +246,21 @@ GINI = Generator(
 """Φ = ½‖μ‖² on the simplex: sparsemax, the projection of the outputs onto the simplex."""
 
 
+def _normalizer(f: Tensor, alpha: float) -> Tensor:
+    """λ with Σ_k [1 + (α−1)(f_k − λ)]₊^(1/(α−1)) = 1 for outputs with max f = 0, (..., 1), once differentiable."""
+    with torch.no_grad():
+        low = torch.zeros_like(f[..., :1])
+        high = low - math.expm1(-(alpha - 1) * math.log(f.shape[-1])) / (alpha - 1)  # where f is constant
+        for _ in range(2 - int(math.log2(torch.finfo(f.dtype).eps))):
+            middle = 0.5 * (low + high)
+            above = _deformed_exp(f - middle, alpha).sum(-1, keepdim=True) > 1
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        p = _deformed_exp(f - low, alpha)
+        weights = torch.where(p > 0, p ** (2 - alpha), 0)
+        weights = weights / weights.sum(-1, keepdim=True)
+    return low + (weights * (f - f.detach())).sum(-1, keepdim=True)  # the implicit function theorem
+
+
 def tsallis(alpha: float) -> Generator:
     """Φ = Σ (μ^α − μ)/(α(α−1)) on the simplex: the loss of α-entmax, between softmax (α→1) and ever sparser ones.
 
@@ -265,37 +280,23 @@ def tsallis(alpha: float) -> Generator:
     require_number("alpha", alpha, "(1, ∞)", "Use SHANNON for alpha = 1.")
     alpha = float(alpha)
 
-    def normalizer(f: Tensor) -> Tensor:
-        """λ with Σ_k [1 + (α−1)(f_k − λ)]₊^(1/(α−1)) = 1 for outputs with max f = 0, (..., 1), once differentiable."""
-        with torch.no_grad():
-            low = torch.zeros_like(f[..., :1])
-            high = low - math.expm1(-(alpha - 1) * math.log(f.shape[-1])) / (alpha - 1)  # where f is constant
-            for _ in range(2 - int(math.log2(torch.finfo(f.dtype).eps))):
-                middle = 0.5 * (low + high)
-                above = _deformed_exp(f - middle, alpha).sum(-1, keepdim=True) > 1
-                low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-            p = _deformed_exp(f - low, alpha)
-            weights = torch.where(p > 0, p ** (2 - alpha), 0)
-            weights = weights / weights.sum(-1, keepdim=True)
-        return low + (weights * (f - f.detach())).sum(-1, keepdim=True)  # the implicit function theorem
-
     def value(mu: Tensor) -> Tensor:
         return torch.where(_in_simplex(mu), (_nonnegative(mu) * _deformed_log(mu, alpha)).sum(-1) / alpha, torch.inf)
 
     def conjugate(f: Tensor) -> Tensor:
         f, top = _shifted(f)
-        log_p = f - normalizer(f)
+        log_p = f - _normalizer(f, alpha)
         power = (1 + (alpha - 1) * log_p).relu()
         return (top + f - log_p)[..., 0] + ((power * _deformed_exp(log_p, alpha)).sum(-1) - 1) / alpha
 
     def predict(f: Tensor) -> Tensor:
         f, _ = _shifted(f)
-        p = _deformed_exp(f - normalizer(f), alpha)
+        p = _deformed_exp(f - _normalizer(f, alpha), alpha)
         return p / p.detach().sum(-1, keepdim=True)  # rounding alone keeps the sum from 1
 
     def loss(mu: Tensor, f: Tensor) -> Tensor:
         f, _ = _shifted(f)
-        return _entropic_loss(mu, f - normalizer(f), alpha)
+        return _entropic_loss(mu, f - _normalizer(f, alpha), alpha)
 
     return Generator(f"Tsallis-{alpha:.12g}", value, conjugate, predict, _in_simplex, 1.0 if alpha <= 2 else 0.0, math.inf,
                      on_simplex=True, loss=loss, domain="simplex",

@@ -48,11 +48,7 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
     if name in ("model-a", "model-b"):
         require(name == "model-a" or skip is not False, "model-b with skip=False", "skips", 'Model B without skips is "model-a".')
         model = _repeated_blocks(num_classes, in_channels, image_size, depth or 4, width or 16, name == "model-b" or bool(skip), norm)
-        for layer in [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
-            layer.weight.data.mul_(float(gain))
-            if sparsity:
-                prune.l1_unstructured(layer, "weight", float(sparsity))
-        return model
+        return _scaled_and_pruned(model, float(gain), float(sparsity))
     chosen = {"skip": (skip, None), "norm": (norm, None), "gain": (gain, 1.0), "sparsity": (sparsity, 0.0)}
     for what, (given, usual) in chosen.items():
         require(given == usual, f"{what}={given!r} for {name}", str(usual), f"Only Models A and B have a {what} to choose.")
@@ -118,6 +114,14 @@ def _repeated_blocks(num_classes: int, in_channels: int, image_size: int, depth:
         nn.Conv2d(in_channels, width, 4, stride=4), nn.ReLU(),
         *[Skip(block()) if skip else block() for _ in range(depth)],
         nn.Flatten(), nn.Linear(width * (image_size // 4) ** 2, num_classes))
+
+
+def _scaled_and_pruned(model: nn.Module, gain: float, sparsity: float) -> nn.Module:
+    for layer in [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
+        layer.weight.data.mul_(gain)
+        if sparsity:
+            prune.l1_unstructured(layer, "weight", sparsity)
+    return model
 
 
 def _lenet(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

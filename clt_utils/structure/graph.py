@@ -181,55 +181,98 @@ def per_sample(g: Any, outer: int, samples: int, shape: Sequence[int]) -> Tensor
 
 def plan_for(order: list[Node], params: dict[int, str], samples: int, example: Tensor) -> Plan:
     """Walk once with dye in place of cotangents -> ``Plan``. ``example`` gives dtype and device."""
-    uses: Counter = Counter()
-    alive = set(order)
-    dye = Dye(samples, example)
-    outers: dict = {(order[0], 0): 1}
-    axes: dict = {}
-    general: set = set()
-    wants: list[list[str | None]] = []
-    settled = True
-    for i, node in enumerate(order):
-        want: list[str | None] = []
-        for edge, (child, _) in enumerate(node.next_functions):
-            want.append("shared" if target(node, edge, params) else "data" if child in alive else None)
-        slots = [outers.get((node, slot)) for slot in range(len(node._input_metadata))]
-        if all(outer is None for outer in slots):
-            wants.append([None] * len(want))
-            continue
-        uses.update(target(node, edge, params) for edge, w in enumerate(want) if w == "shared")
-        gs = [None if outer is None else dye.fresh(meta.shape, outer) for meta, outer in zip(node._input_metadata, slots)]
-        outer = next(outer for outer in slots if outer is not None)
-        results = pull_back(node, gs, Site(outer, samples, tuple(want)))
-        for edge, (child, slot) in enumerate(node.next_functions):
+    return Survey(order, params, Dye(samples, example)).plan()
+
+
+class Survey:
+    """The walk with dye: what it has found out so far.
+
+    Attributes:
+        outers: For each (node, output) that dye has reached, how many numbers stand before the sample axis.
+        uses: How often each parameter is used.
+        axes, general, settled: As in ``Plan``.
+    """
+
+    def __init__(self, order: list[Node], params: dict[int, str], dye: "Dye") -> None:
+        self.order, self.params, self.dye = order, params, dye
+        self.alive = set(order)
+        self.outers: dict = {(order[0], 0): 1}
+        self.uses: Counter = Counter()
+        self.axes: dict = {}
+        self.general: set = set()
+        self.settled = True
+
+    def plan(self) -> Plan:
+        """Visit every node, then say what each walk has to do there."""
+        wants = [self.visit(i, node) for i, node in enumerate(self.order)]
+        sites = [(self.axis(node) or 1, tuple(self.final(node, edge, want) for edge, want in enumerate(found)))
+                 for node, found in zip(self.order, wants)]
+        width = max(math.prod(node._input_metadata[slot].shape) for node, slot in self.outers) // len(self.dye.colours)
+        return Plan(sites, self.axes, self.general, width, self.settled)
+
+    def visit(self, i: int, node: Node) -> list[str | None]:
+        """Send dye through a node -> for each input "data", "parameter", or None where nothing goes sample by sample."""
+        wants = [self.asked(node, edge) for edge in range(len(node.next_functions))]
+        outer = self.axis(node)
+        if outer is None:
+            return [None] * len(wants)
+        self.uses.update(target(node, edge, self.params) for edge, want in enumerate(wants) if want == "parameter")
+        axes = [self.outers.get((node, slot)) for slot in range(len(node._input_metadata))]
+        gs = [None if axis is None else self.dye.fresh(meta.shape, axis) for meta, axis in zip(node._input_metadata, axes)]
+        site = Site(outer, len(self.dye.colours), tuple("shared" if want == "parameter" else want for want in wants))
+        results = pull_back(node, gs, site)
+        for edge in range(len(wants)):
             result = results[edge]
-            if result is None or want[edge] is None or isinstance(result, Use):
+            if wants[edge] is None or result is None or isinstance(result, Use):
                 continue
-            if want[edge] == "data":
-                crossed = Waiting()
-                crossed.add(child, slot, result)
-                result = whole(crossed[child, slot])
-            found, certain = dye.find(result, hint=outer)
-            settled &= certain or (found == outer and node.name() in RULES)
-            if want[edge] == "data":
-                if found is not None and outers.setdefault((child, slot), found) == found:
-                    continue
-                general |= {params[id(p)] for p in leaves(child) if id(p) in params}
-            else:
-                axes[i, edge] = found
-                if found is not None and per_sample(result, found, samples, child._input_metadata[0].shape) is not None:
-                    continue
-                general.add(target(node, edge, params))
-            want[edge] = None
-        wants.append(want)
-    sites = []
-    for node, want in zip(order, wants):
-        names = [target(node, edge, params) for edge in range(len(want))]
-        asked = tuple(w if w != "shared" else None if name in general else "alone" if uses[name] == 1 else "shared"
-                      for w, name in zip(want, names))
-        sites.append((next((outers[node, s] for s in range(len(node._input_metadata)) if (node, s) in outers), 1), asked))
-    width = max(math.prod(node._input_metadata[slot].shape) for node, slot in outers) // samples
-    return Plan(sites, axes, general, width, settled)
+            follow = self.follow_data if wants[edge] == "data" else self.follow_parameter
+            if not follow(i, edge, result, outer):
+                wants[edge] = None
+        return wants
+
+    def follow_data(self, i: int, edge: int, result: Entry, outer: int) -> bool:
+        """Whether the samples lie along one axis behind this input; else all parameters there go the general way."""
+        node, slot = self.order[i].next_functions[edge]
+        crossed = Waiting()
+        crossed.add(node, slot, result)
+        found = self.find(self.order[i], whole(crossed[node, slot]), outer)
+        if found is not None and self.outers.setdefault((node, slot), found) == found:
+            return True
+        self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
+        return False
+
+    def follow_parameter(self, i: int, edge: int, result: Entry, outer: int) -> bool:
+        """Whether what a parameter receives here can be told sample by sample; else it goes the general way."""
+        node = self.order[i]
+        found = self.axes[i, edge] = self.find(node, result, outer)
+        shape = node.next_functions[edge][0]._input_metadata[0].shape
+        if found is not None and per_sample(result, found, len(self.dye.colours), shape) is not None:
+            return True
+        self.general.add(target(node, edge, self.params))
+        return False
+
+    def find(self, node: Node, result: Any, outer: int) -> int | None:
+        """Where the colours came out; a rule is trusted to keep an axis that the colours leave open."""
+        found, certain = self.dye.find(result, hint=outer)
+        self.settled &= certain or (found == outer and node.name() in RULES)
+        return found
+
+    def axis(self, node: Node) -> int | None:
+        """The sample axis of a node's first output that dye has reached, or None."""
+        return next((self.outers[node, slot] for slot in range(len(node._input_metadata)) if (node, slot) in self.outers), None)
+
+    def asked(self, node: Node, edge: int) -> str | None:
+        """What a node's input leads to."""
+        if target(node, edge, self.params):
+            return "parameter"
+        return "data" if node.next_functions[edge][0] in self.alive else None
+
+    def final(self, node: Node, edge: int, want: str | None) -> str | None:
+        """The same in the words of ``Site``, now that every use of every parameter is known."""
+        if want != "parameter":
+            return want
+        name = target(node, edge, self.params)
+        return None if name in self.general else "alone" if self.uses[name] == 1 else "shared"
 
 
 def leaves(node: Node) -> Iterator[Tensor]:

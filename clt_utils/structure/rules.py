@@ -188,33 +188,39 @@ def convolution(node: Node, g: Tensor | Winners, site: Site) -> Sequence[Entry]:
     """Convolutions of any dimension, stride, padding, dilation and groups."""
     if node._saved_transposed:
         return call(node, [whole(g)], site)
-    x, w = node._saved_input, node._saved_weight
-    stride, padding, dilation, groups = node._saved_stride, node._saved_padding, node._saved_dilation, node._saved_groups
-    out: list[Entry] = [None, None, None]
-    fold = site.wants[1] == site.wants[2] == "alone"
     if isinstance(g, Winners):
-        seen, cotangent = w[0].numel() * g.places.shape[-1], len(g.value) * math.prod(g.shape[2:])  # numbers for each channel
-        if groups == 1 and site.wants[0] is None and len(x) == site.samples and seen <= cotangent:
-            if site.param(1):
-                out[1] = formed(_at_winners(g, windows(x, w.shape[2:], stride, padding, dilation, g.shape[2:])).unflatten(-1, w.shape[1:]))
-            if site.param(2):
-                out[2] = formed(g.value.sum(-1))
-            return out
+        if _sparse_pays(node, g, site):
+            return [None,
+                    formed(_at_winners(g, _seen(node, g.shape[2:])).unflatten(-1, node._saved_weight.shape[1:])) if site.param(1) else None,
+                    formed(g.value.sum(-1)) if site.param(2) else None]
         g = g.whole()
-    if site.wants[0] == "data":
-        out[0] = _back_through_convolution(g.flatten(0, 1), x, w, stride, padding, dilation, groups,
-                                           node._saved_output_padding).unflatten(0, g.shape[:2])
-    if site.param(1):
-        patches = windows(x, w.shape[2:], stride, padding, dilation, g.shape[3:])
-        tokens = site.rows(patches.unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
-        delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
-        uses = [outer_products(_along(delta[:, :, :, j]), _along(tokens[:, :, j]), fold, (delta.shape[4], *w.shape[1:]))
-                for j in range(groups)]
-        out[1] = uses[0] if groups == 1 else Use(lambda: torch.stack([use.gram() for use in uses]).sum(0),
-                                                 lambda: torch.cat([use.explicit() for use in uses], 2))
-    if site.param(2) and not fold:
-        out[2] = formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4)))
-    return out
+    fold = site.wants[1] == site.wants[2] == "alone"  # the bias is contracted along with the weight
+    return [_back_through_convolution(node, g.flatten(0, 1)).unflatten(0, g.shape[:2]) if site.wants[0] == "data" else None,
+            _kernel_use(node, g, site, fold) if site.param(1) else None,
+            formed(site.rows(g, g.dim() - 2).flatten(4).sum((2, 4))) if site.param(2) and not fold else None]
+
+
+def _seen(node: Node, positions: Sequence[int]) -> Tensor:
+    """The patches of the input that a convolution sees, (N, C·prod(kernel), prod(positions))."""
+    kernel = node._saved_weight.shape[2:]
+    return windows(node._saved_input, kernel, node._saved_stride, node._saved_padding, node._saved_dilation, positions)
+
+
+def _kernel_use(node: Node, g: Tensor, site: Site, fold: bool) -> Use:
+    """A kernel acts on every patch as a matrix does on a token; each group of channels has its own matrix."""
+    groups, shape = node._saved_groups, node._saved_weight.shape
+    tokens = site.rows(_seen(node, g.shape[3:]).unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
+    delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
+    uses = [outer_products(_along(delta[:, :, :, j]), _along(tokens[:, :, j]), fold, (delta.shape[4], *shape[1:])) for j in range(groups)]
+    return uses[0] if groups == 1 else Use(lambda: torch.stack([use.gram() for use in uses]).sum(0),
+                                           lambda: torch.cat([use.explicit() for use in uses], 2))
+
+
+def _sparse_pays(node: Node, g: Winners, site: Site) -> bool:
+    """Whether the patches that won have fewer numbers than the whole cotangent, and nothing but parameters asks for it."""
+    patches = node._saved_weight[0].numel() * g.places.shape[-1]
+    cotangent = len(g.value) * math.prod(g.shape[2:])  # of each channel, as are the patches
+    return node._saved_groups == 1 and site.wants[0] is None and len(node._saved_input) == site.samples and patches <= cotangent
 
 
 def _at_winners(g: Winners, patches: Tensor) -> Tensor:
@@ -226,9 +232,10 @@ def _at_winners(g: Winners, patches: Tensor) -> Tensor:
     return gradients.unflatten(0, (B, -1)).permute(2, 0, 1, 3)
 
 
-def _back_through_convolution(g: Tensor, x: Tensor, w: Tensor, stride: Sequence[int], padding: Sequence[int],
-                              dilation: Sequence[int], groups: int, output_padding: Sequence[int]) -> Tensor:
+def _back_through_convolution(node: Node, g: Tensor) -> Tensor:
     """(N, o, *positions) -> (N, i, *size). On a CPU, large maps go faster forward, through the turned kernel."""
+    x, w, groups, output_padding = node._saved_input, node._saved_weight, node._saved_groups, node._saved_output_padding
+    stride, padding, dilation = node._saved_stride, node._saved_padding, node._saved_dilation
     turned = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], padding)]
     if g.device.type == "cpu" and groups == 1 and set(stride) == {1} and min(turned) >= 0 and g[0, 0].numel() >= 256:
         return aten.convolution(g, w.flip(list(range(2, w.dim()))).transpose(0, 1), None, stride, turned, dilation, False,
