@@ -5,7 +5,8 @@ Where a statement has two sides the function returns ``(lower, upper)``. A side 
 
 import functools
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -26,13 +27,17 @@ Numbers = Any  # a number, an array or a tensor; the same comes out
 Pair = tuple[Any, Any]  # (lower, upper), each like what came in
 
 
-def _pure(*names):
+Arguments = ParamSpec("Arguments")
+Outcome = TypeVar("Outcome")
+
+
+def _pure(*names: str) -> Callable[[Callable[Arguments, Outcome]], Callable[Arguments, Outcome]]:
     """Decorator: convert the arguments ``names`` to float64 tensors, the result back to what came in."""
-    def decorate(function):
+    def decorate(function: Callable[Arguments, Outcome]) -> Callable[Arguments, Outcome]:
         signature = inspect.signature(function)
 
         @functools.wraps(function)
-        def converted(*args, **kwargs):
+        def converted(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Any:
             bound = signature.bind(*args, **kwargs)
             given = {k: bound.arguments[k] for k in names if k in bound.arguments
                      and not (bound.arguments[k] is None and signature.parameters[k].default is None)}
@@ -41,27 +46,27 @@ def _pure(*names):
             bound.arguments.update(tensors)
             back = _as_it_is if any(isinstance(x, torch.Tensor) for x in given.values()) else (
                 torch.Tensor.numpy if any(isinstance(x, np.ndarray) for x in given.values()) else _number_or_array)
-            out = function(*bound.args, **bound.kwargs)
+            out: Any = function(*bound.args, **bound.kwargs)
             return tuple(map(back, out)) if isinstance(out, tuple) else back(out)
         return converted
     return decorate
 
 
-def _as_it_is(x):
+def _as_it_is(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _number_or_array(x):
+def _number_or_array(x: torch.Tensor) -> Any:
     return x.item() if x.ndim == 0 else x.numpy()  # lists came in
 
 
-def _sizes(n, batch_size):
+def _sizes(n: int, batch_size: int) -> None:
     require_integer("n", n, 1)
     require_integer("batch_size", batch_size)
     require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
 
 
-def _ratio(numerator, denominator):
+def _ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
     """numerator / denominator with 0/0 = 0 for the lower and x/0 = inf for x > 0."""
     return torch.where(numerator == 0, torch.zeros_like(numerator), numerator / denominator)
 
@@ -112,7 +117,7 @@ def risk_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers, generator: 
     return generator.strong_convexity / 2 * lower, upper
 
 
-def _ratio_to_p_min(residual, p_min):
+def _ratio_to_p_min(residual: torch.Tensor, p_min: torch.Tensor) -> torch.Tensor:
     require(bool(((p_min >= 0) & (p_min <= 1)).all()), f"`p_min` {span(p_min)}", "probabilities in [0, 1]")
     return torch.where(p_min > 0, residual / p_min, torch.inf)
 
@@ -135,11 +140,11 @@ def ce_bounds_from_residual(residual: Numbers, num_classes: int) -> Pair:
     return _surprise((residual / 2).sqrt()), _surprise(((num_classes - 1) * residual / num_classes).sqrt())
 
 
-def _classes(num_classes):
+def _classes(num_classes: int) -> None:
     require_integer("num_classes", num_classes, 2)
 
 
-def _surprise(wrong_mass):
+def _surprise(wrong_mass: torch.Tensor) -> torch.Tensor:
     """−log(1 − t), inf from t = 1 on."""
     return -torch.log1p(-wrong_mass.clamp(max=1.0))
 
@@ -182,7 +187,7 @@ def kl_upper_bound(p: Numbers, q: Numbers) -> Numbers:
     return torch.where(smallest > 0, (p - q).square().sum(-1) / smallest, torch.inf)
 
 
-def _distributions(**values):
+def _distributions(**values: torch.Tensor) -> None:
     for name, p in values.items():
         require_distribution(name, p, dims=1)
 
@@ -213,7 +218,7 @@ def batch_energy(energy: Numbers, gradient_norm_sq: Numbers, *, n: int, batch_si
     return ((n - m) * energy + n * (m - 1) * gradient_norm_sq) / (m * (n - 1))
 
 
-def _descent_constant(smoothness, step, num_steps):
+def _descent_constant(smoothness: float, step: float, num_steps: int) -> float:
     require_integer("num_steps", num_steps, 1)
     require_number("smoothness", smoothness, "(0, ∞)")
     require_number("step", step, "(0, ∞)")
@@ -331,7 +336,7 @@ def tv_mean_bound(probabilities: Numbers, n: int) -> Numbers:
     return 0.5 * (probabilities * (1 - probabilities) / n).clamp(min=0).sqrt().sum(-1)
 
 
-def _confidence(n, delta):
+def _confidence(n: float, delta: float) -> None:
     require_number("n", n, "[1, ∞)")  # also between the integers: readers look for where a bound becomes small enough
     require_number("delta", delta, "(0, 1)", "It is the probability with which the bound may fail.")
 

@@ -77,7 +77,7 @@ def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
     return _inequality(name, value, bound, tol, sign=-1)
 
 
-def _inequality(name, value, bound, tol, sign):
+def _inequality(name: str, value: Any, bound: Any, tol: float, sign: int) -> Claim:
     value, bound = np.broadcast_arrays(_array(value), _array(bound))
     finite = np.isfinite(bound)
     scale = np.where(finite, np.maximum(np.maximum(np.abs(value), np.abs(np.where(finite, bound, 0))), 1e-300), 1.0)
@@ -105,7 +105,7 @@ def coverage(name: str, hits: int, draws: int, at_least: float, confidence: floa
     return Claim(name, "probability", float(upper - at_least), float(at_least / max(hits / draws, 1e-300)))
 
 
-def _array(x):
+def _array(x: Any) -> np.ndarray:
     x = x.detach().cpu().numpy() if hasattr(x, "detach") else x
     return np.atleast_1d(np.asarray(x, dtype=float))
 
@@ -153,7 +153,7 @@ class Result:
 
     __repr__ = __str__
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """A table, one row a part: verdict and tightness with a meter; below it what a pass means."""
         rows = "".join(
             f"<tr><th scope='row'>{html.escape(p.name)}</th><td>{p.kind}</td><td>{'holds' if p.holds else '<strong>fails</strong>'}</td>"
@@ -164,7 +164,7 @@ class Result:
                 f"</tr></thead><tbody>{rows}</tbody></table><p><small>What a pass means. {caveats}.</small></p>")
 
 
-def _meter(tightness):
+def _meter(tightness: float) -> str:
     """The ratio in figures, and a bar that is full when bound and actual value agree and halves with every factor e."""
     if not math.isfinite(tightness):
         return "no bound to compare"
@@ -247,7 +247,7 @@ class Statement:
             return run
         return enter
 
-    def _result(self, claims, trials):
+    def _result(self, claims: list[Claim], trials: int) -> Result:
         require(claims, f"no claim from the check of `{self.slug}`", "at least one claim", "A check that claims nothing proves nothing.")
         parts = []
         for name in dict.fromkeys(c.name for c in claims):
@@ -268,7 +268,7 @@ def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], c
     With ``draws_at_once`` the function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
     ``words`` is the fingerprint of the statement in the chapter: a test asks for it anew when the statement's words change.
     """
-    def enter(run):
+    def enter(run: Run) -> Statement:
         require(slug not in statements, f"a second entry `{slug}`", "one entry a slug")
         statements[slug] = Statement(slug, title, kind, paper, tuple(assumptions), chapter, run, trials, draws_at_once, words)
         return statements[slug]
@@ -308,13 +308,13 @@ def breaks(slug: str, seed: int = 0) -> Breaks:
     return _find(slug).broken(seed)
 
 
-def _random(seed):
+def _random(seed: Seed) -> np.random.Generator:
     if not isinstance(seed, np.random.Generator):
         require_integer("seed", seed, 0)
     return np.random.default_rng(seed)
 
 
-def _find(slug):
+def _find(slug: str) -> Statement:
     require_kind("slug", slug, str, "a slug of the ledger", "See `clt_utils.ledger.statements`.")
     close = difflib.get_close_matches(slug, statements, 3)
     require(slug in statements, f"the name {slug!r}", "a slug of the ledger",
