@@ -48,7 +48,7 @@ def code_hash(module: str = "clt_utils.training") -> str:
 
 @functools.cache
 def _hash(module: str) -> str:
-    own, queue = module.split(".")[0], [module]
+    root, queue = module.split(".")[0], [module]
     found: dict[str, bytes] = {}
     while queue:
         name = queue.pop()
@@ -59,15 +59,15 @@ def _hash(module: str) -> str:
             raise ModuleNotFoundError(f"Given: code that imports {name}, which is not there. Expected: every module of the package. "
                                       "Install it anew.")
         found[name] = Path(spec.origin).read_bytes()
-        queue += [*_imports(found[name], spec.parent or own, own), *filter(None, [name.rpartition(".")[0]])]
+        queue += [*_imports(found[name], spec.parent or root, root), *filter(None, [name.rpartition(".")[0]])]
     digest = hashlib.sha256()
     for name in sorted(found):
         digest.update(f"{name}\0{len(found[name])}\0".encode() + found[name])
     return digest.hexdigest()[:12]
 
 
-def _imports(source: bytes, package: str, own: str) -> list[str]:
-    """The modules of the package ``own`` that a source imports, by their full names."""
+def _imports(source: bytes, package: str, root: str) -> list[str]:
+    """The modules below ``root`` that a source of ``package`` imports, by their full names."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -75,9 +75,9 @@ def _imports(source: bytes, package: str, own: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             names.append(base)
-            inside = [f"{base}.{alias.name}" for alias in node.names] if base.split(".")[0] == own else []
+            inside = [f"{base}.{alias.name}" for alias in node.names] if base.split(".")[0] == root else []
             names += [name for name in inside if _is_module(name)]  # the others are functions, classes and constants
-    return [name for name in names if name.split(".")[0] == own]
+    return [name for name in names if name.split(".")[0] == root]
 
 
 def _is_module(name: str) -> bool:

@@ -119,7 +119,7 @@ class Waiting(dict[tuple[Node, int], Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.own: set = set()  # tensors made here, which may be written to
+        self.writable: set = set()  # keys of tensors made here
 
     def add(self, node: Node, slot: int, g: Entry) -> None:
         """Put a cotangent where it is waited for, on top of what is there."""
@@ -127,15 +127,15 @@ class Waiting(dict[tuple[Node, int], Any]):
         if key in self:
             self[key], g = whole(self[key]), whole(g)
         if isinstance(g, Part):
-            if key not in self.own:
+            if key not in self.writable:
                 self[key] = self[key].clone() if key in self else g.value.new_zeros(len(g.value), *shape)
-                self.own.add(key)
+                self.writable.add(key)
             g.place(self[key]).add_(g.value)
-        elif key in self.own:
+        elif key in self.writable:
             self[key] += reduce_to(g, shape)
         elif key in self:
             self[key] = self[key] + reduce_to(g, shape)
-            self.own.add(key)
+            self.writable.add(key)
         else:
             self[key] = g if isinstance(g, Winners) else reduce_to(g, shape)
 
@@ -160,18 +160,18 @@ def per_sample(g: Any, outer: int, samples: int, shape: Sequence[int]) -> Tensor
     None where S is no broadcast of ``shape``, or where the samples lie along one of its own axes.
     """
     sizes = list(g.shape[1:])
-    own = [1] * (len(sizes) - len(shape)) + list(shape)
-    if len(own) != len(sizes) or any(o not in (1, s) for o, s in zip(own, sizes)):
+    aligned = [1] * (len(sizes) - len(shape)) + list(shape)
+    if len(aligned) != len(sizes) or any(o not in (1, s) for o, s in zip(aligned, sizes)):
         return None
     before = 1
     for d, size in enumerate(sizes):
         pre = outer // before
         if size % (pre * samples) == 0:
-            if own[d] != 1:
+            if aligned[d] != 1:
                 return None
             g = g.reshape(len(g), *sizes[:d], pre, samples, -1, *sizes[d + 1:]).movedim(d + 2, 1)
-            own = own[:d] + [1, 1] + own[d + 1:]
-            g = g.sum([k + 2 for k, o in enumerate(own) if o == 1], keepdim=True)
+            aligned = aligned[:d] + [1, 1] + aligned[d + 1:]
+            g = g.sum([k + 2 for k, o in enumerate(aligned) if o == 1], keepdim=True)
             return g.reshape(*g.shape[:2], *shape)
         before *= size
     return None
