@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import (
     mixing_or_random,
@@ -22,28 +20,33 @@ from .._checks import (
     require_finite,
     require_integer,
     require_kind,
+    require_name,
     require_number,
     require_symmetric,
     require_trainable,
     shown,
 )
 from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
-from .engine import blocks, forward, full_precision
+from .engine import LOW, blocks, forward, full_precision, in_other_company, out_of_memory, precision, require_same
 from .graph import leaves
+from .rules import real
 
 
-def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | None = None, chunk: int | None = None) -> Tensor:
+def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | None = None, chunk: int | None = None,
+                     verify: str = "one") -> Tensor:
     """A_x = J_x J_xᵀ for every sample, exact (slug ``chain-identity``).
 
-    The first call on a model costs a little more: it learns the form of the model's graph and compares one sample with autograd.
+    The first call on a model costs a little more: it learns the form of the model's graph. Every call is guarded: the samples pass
+    the model once more in other company, and one sample's matrix is compared with a plain backward pass.
 
     Args:
         model: Any ``nn.Module`` that maps (B, ...) to outputs (B, K) and whose samples do not interact. Its parameters that
-            require gradients make up θ. It is left as it was.
+            require gradients make up θ, a complex one as two real ones. It is left as it was.
         inputs: (B, ...).
-        dtype: Compute and return in this precision, e.g. ``torch.float64``; by default in the model's own, with the K×K sums
-            in float64.
+        dtype: Compute and return in this precision, e.g. ``torch.float64``; by default in the model's own, but in float32 for a
+            model in bfloat16 or half, with the K×K sums in float64.
         chunk: Samples at a time; chosen by default. Memory grows with it; less is tried by itself when memory runs out.
+        verify: "one" compares one sample of each call with autograd, "all" every one, "none" neither that nor the company.
 
     Returns:
         A, (B, K, K).
@@ -53,9 +56,9 @@ def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | N
         ValueError: Without trainable parameters, on inputs that are not finite or that the model does not take, outputs that are not
             (B, K) and finite, and on models whose samples interact or whose output is random.
     """
-    _check(model, inputs, dtype, chunk)
+    _check(model, inputs, dtype, chunk, verify)
     with _explained(model, inputs, dtype):
-        A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk)])
+        A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk, verify)])
     return A.to(dtype or _dtype(model))
 
 
@@ -103,22 +106,39 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
     _check(model, inputs, dtype)
     require_number("tolerance", tolerance, "[0, 1)")
     dtype = dtype or _dtype(model)
-    params = {name: p.detach().to(dtype) for name, p in model.named_parameters() if p.requires_grad}
-    rest = {name: t.detach().to(dtype) if t.is_floating_point() else t
-            for name, t in [*model.named_parameters(), *model.named_buffers()] if name not in params}
     found = []
-    for x in inputs.to(dtype) if inputs.is_floating_point() else inputs:
-        def output(p: dict[str, Tensor]) -> Tensor:
-            return functional_call(model, p | rest, (x[None],))[0]
-
-        with _explained(model, x[None], dtype), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), \
-                full_precision():
-            f, pull, *_ = vjp(output, params)
-            require_finite("outputs", f)
-            found.append(lanczos(lambda v: jvp(output, (params,), pull(v.to(f)))[1].detach().double(), len(f), tolerance=tolerance,
-                                 device=f.device))
+    with _explained(model, inputs, dtype), full_precision():
+        others = in_other_company(model, inputs, dtype, 8)
+        for b in range(len(inputs)):
+            found.append(_extremes(model, inputs[b:b + 1], others[b:b + 1], dtype, tolerance))
     low, high, error = torch.tensor(found, dtype=torch.float64).T
     return low, high, error
+
+
+def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, tolerance: float) -> tuple[float, float, float]:
+    """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (1, K)."""
+    outputs, params = forward(model, x, dtype)
+    require_finite("outputs", outputs)
+    require_same(outputs.detach(), others)
+    chosen = [p for p in leaves(outputs.grad_fn) if id(p) in params]
+    w = torch.zeros_like(outputs, requires_grad=True)
+
+    def product(v: Tensor) -> Tensor:
+        back = torch.autograd.grad(outputs, chosen, v.to(w)[None], retain_graph=True)
+        return torch.autograd.grad(rows, w, back, retain_graph=True)[0][0].double()
+
+    try:
+        rows = torch.autograd.grad(outputs, chosen, w, create_graph=True)  # Jᵀ w, linear in w: a backward pass through it is J
+        return lanczos(product, outputs.shape[1], tolerance=tolerance, device=outputs.device)
+    except (RuntimeError, NotImplementedError) as error:
+        require(outputs.shape[1] <= LARGE and not out_of_memory(error), f"a model with a layer that has no second derivative ({error})",
+                f"second derivatives, or K ≤ {LARGE} outputs", "Only then can the products be formed without A.")
+    A = torch.cat([gram for _, gram in blocks(model, x, dtype=dtype)])
+    low, high = extreme_eigenvalues(A)
+    return float(low), float(high), 0.0
+
+
+LARGE = 2000  # outputs up to which A itself is formed where a layer has no second derivative
 
 
 def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, max_steps: int | None = None, seed: int = 0,
@@ -165,11 +185,11 @@ def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, 
         basis = torch.cat([basis, (w / beside[-1])[None]])
 
 
-def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Tensor:
+def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON, *, verify: str = "one") -> Tensor:
     """g_x = ‖∇_θ d_Φ‖² = eᵀ A_x e of every sample, in one walk back and without A.
 
     Args:
-        model, inputs: As in ``structure_matrix``.
+        model, inputs, verify: As in ``structure_matrix``.
         targets: Labels (B,) or mean vectors (B, K).
         generator: The generator of the loss.
 
@@ -180,14 +200,14 @@ def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
     """
     _check_targets(inputs, targets, generator)
-    _check(model, inputs)
+    _check(model, inputs, verify=verify)
 
     def residual(outputs: Tensor, part: slice) -> Tensor:
         require_finite("outputs", outputs)
         return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
 
     with _explained(model, inputs):
-        return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual)])
+        return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual, verify=verify)])
 
 
 def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> float:
@@ -201,12 +221,15 @@ def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, gene
     """
     energy = gradient_energy(model, inputs, targets, generator).mean()
     total: dict = {}
+    dtype = precision(model, inputs)
     for part in torch.arange(len(inputs)).split(64):
-        outputs, params = forward(model, inputs[part])
+        outputs, params = forward(model, inputs[part], dtype)
         chosen = {params[id(p)]: p for p in leaves(outputs.grad_fn) if id(p) in params}
         e = generator.predict(outputs.detach()) - as_mean(generator, targets[part], outputs.detach())
-        for name, gradient in zip(chosen, torch.autograd.grad(outputs, list(chosen.values()), e / len(inputs))):
-            total[name] = total.get(name, 0) + gradient.double()
+        with full_precision():
+            gradients = torch.autograd.grad(outputs, list(chosen.values()), e / len(inputs))
+        for name, gradient in zip(chosen, gradients):
+            total[name] = total.get(name, 0) + real(gradient).double()
     return float(sum(gradient.square().sum() for gradient in total.values()) / energy)
 
 
@@ -230,11 +253,11 @@ class Probe:
     p_min: Tensor
 
 
-def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON) -> Probe:
+def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON, *, verify: str = "one") -> Probe:
     """Everything about each sample from one pass forward and one walk back.
 
     Args:
-        model, inputs, targets, generator: As in ``gradient_energy``.
+        model, inputs, targets, generator, verify: As in ``gradient_energy``.
 
     Returns:
         A ``Probe``.
@@ -243,9 +266,9 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
     """
     _check_targets(inputs, targets, generator)
-    _check(model, inputs)
+    _check(model, inputs, verify=verify)
     with _explained(model, inputs):
-        outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs))))
+        outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs, verify=verify))))
     outputs = outputs.double()
     prediction = generator.predict(outputs)
     e = prediction - as_mean(generator, targets, outputs)
@@ -255,7 +278,9 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
-    return next(p for p in model.parameters() if p.requires_grad).dtype
+    """The precision of the results: the model's own, but float32 at least, and real."""
+    dtype = next(p for p in model.parameters() if p.requires_grad).dtype
+    return torch.float32 if dtype in LOW else dtype.to_real()
 
 
 def _finite(outputs: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,13 +316,14 @@ def _check_targets(inputs: Tensor, targets: Tensor, generator: Generator) -> Non
             f"{shown(targets)} as targets", "one target an input")
 
 
-def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, chunk: int | None = None) -> None:
+def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, chunk: int | None = None, verify: str = "one") -> None:
     require_kind("inputs", inputs, Tensor, "a tensor (B, ...)", "Wrap it in `torch.as_tensor`.")
     require_kind("dtype", dtype, (torch.dtype, type(None)), "a dtype, such as torch.float64, or None")
     require(dtype is None or dtype.is_floating_point, f"dtype={dtype}", "a floating-point dtype")
     require_integer("chunk", chunk, 1, optional=True)
     require_trainable("model", model, "an nn.Module that maps (B, ...) to (B, K)")
     require(not inputs.is_meta, "inputs on meta, which have no values", "a device that computes")
+    require_name("way to verify", verify, ("one", "all", "none"))
     require(inputs.layout == torch.strided, shown(inputs), "dense inputs")
     require(inputs.dim() >= 1 and len(inputs) >= 1, f"inputs {tuple(inputs.shape)}", "a tensor (B, ...) with at least one sample")
     if inputs.is_floating_point():

@@ -1,31 +1,43 @@
 """Running the structure engine: blocks of samples, one pass forward, one walk back, and what guards them.
 
-The walk is in ``graph``, what happens at each layer in ``rules``.
+The walk is in ``graph``, what happens at each layer in ``rules``. Two rules keep a wrong number from leaving silently. *Nothing is
+reused that is not proven the same*: a plan belongs to one form of graph, with every node, connection, shape and setting. And *every
+call is guarded*: the samples go through the model once more in other company, which shows samples that interact, and one of
+them alone, where one plain backward pass by autograd shows a walk that went astray.
 """
 
 import contextlib
 import math
+import random
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import require
-from .graph import Plan, leaves, nodes_below, nodes_of, plan_for, walk
-from .rules import quietly
+from .graph import Plan, form_of, leaves, nodes_below, nodes_of, plan_for, walk
+from .rules import quietly, real
 
 Directions = Callable[[Tensor, slice], Tensor]
 
 BLOCK = 3000000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
+PLANS = 32
+"""Plans kept for each model; a form that comes after them pushes the oldest out."""
+
+LOW = (torch.bfloat16, torch.float16)
+"""Precisions in which rounding hides both interactions and small eigenvalues: such models are measured in float32."""
+
 
 def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = None, dtype: torch.dtype | None = None,
-           chunk: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+           chunk: int | None = None, verify: str = "one") -> Iterator[tuple[Tensor, Tensor]]:
     """Forward and back, block of samples by block of samples.
 
     Args:
@@ -34,149 +46,301 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
         directions: outputs (b, K), a slice of the samples -> cotangents (D, b, K); by default the K unit vectors.
         dtype: Compute in this precision rather than in the model's own.
         chunk: Samples a block; by default as many as keep the largest tensor small.
+        verify: "one", "all" or "none", as in ``structure_matrix``.
 
     Yields:
         For each block the outputs (b, K) and the Gram matrices V J_x J_xᵀ Vᵀ (b, D, D) in float64, V the directions.
     """
+    dtype = dtype or precision(model, inputs)
     plans, sizes = _plans.setdefault(model, ({}, {}))
     kind = inputs.shape[1:], directions is None, dtype
     size, start = chunk or sizes.get(kind, 2), 0
+    others = None if verify == "none" or len(inputs) == 1 else in_other_company(model, inputs, dtype, size)
     while start < len(inputs):
         left = len(inputs) - start
         part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
         try:
             with full_precision():
-                outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype)
+                outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype, verify if start == 0 else
+                                              "all" if verify == "all" else "new")
         except RuntimeError as error:
             size = min(size, left)
-            if size == 1 or not _out_of_memory(error):
+            if size == 1 or not out_of_memory(error):
                 raise
             size //= 2
             warnings.warn(f"Out of memory; going on with {size} sample{'s' * (size > 1)} at a time.", stacklevel=3)
             chunk = size
             continue
+        if others is not None:
+            require_same(outputs, others[part])
         start += len(outputs)
         if chunk is None:
-            size = sizes[kind] = max(1, BLOCK // (gram.shape[-1] * width))
+            size = sizes[kind] = max(1, room(inputs.device) // (gram.shape[-1] * width))
         yield outputs, gram
 
 
 _plans: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> ({form of a graph: Plan}, {kind of walk: samples a block})
 
 
+def room(device: torch.device) -> int:
+    """Numbers that the largest tensor of a block may have on a device: what a cache likes, or what a GPU's free memory allows."""
+    if device.type != "cuda":
+        return BLOCK
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(BLOCK, min(100 * BLOCK, free // 64))  # some eight such tensors of eight bytes live at once
+
+
 @contextlib.contextmanager
 def full_precision() -> Iterator[None]:
-    """float32 means float32: no TF32 or bfloat16 inside products."""
+    """float32 means float32: no TF32 or bfloat16 inside products, no autocast around them."""
     before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
     torch.set_float32_matmul_precision("highest")
     try:
-        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False), \
+                torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
         torch.set_float32_matmul_precision(before)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or elsewhere."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, directions: Directions | None,
-           dtype: torch.dtype | None) -> tuple[Tensor, Tensor, int]:
-    """One block of samples -> outputs (b, K), Gram matrices (b, D, D), and the plan's width."""
+           dtype: torch.dtype | None, verify: str) -> tuple[Tensor, Tensor, int]:
+    """One block of samples -> outputs (b, K), Gram matrices (b, D, D), and the plan's width.
+
+    ``verify`` says which samples are compared with autograd: "all", "one", "new" (one if the plan is new) or "none".
+    """
     outputs, params = forward(model, x, dtype)
-    samples = len(x)
+    samples, values = len(x), outputs.detach()
     with torch.no_grad():
         order = nodes_of(outputs.grad_fn, params)
-        form = tuple(node.name() for node in order), tuple(params.values()), tuple(x.shape[1:]), samples == 1, outputs.dtype
-        plan, values, first = plans.get(form), outputs.detach(), None
+        form = form_of(order, params), samples, outputs.dtype
+        plan = plans.get(form)
+        new = plan is None
         if plan is None:
             require(not any("CheckpointFunction" in node.name() for node in nodes_below(outputs.grad_fn)),
                     "a model with reentrant checkpointing, which hides its parameters from the graph",
                     "a graph that reaches every parameter", "Use `checkpoint(..., use_reentrant=False)`, or none here.")
             plan = plan_for(order, params, samples, outputs)
-            first = by_itself(model, x, dtype, values)
         K = outputs.shape[1]
         g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
         gram = walk(order, plan, params, samples, g)
     if plan.general:
-        gram += general(model, x, dtype, plan.general, g)
-    if first is not None:
-        plan, gram = verified(model, plan, x, dtype, first, g, gram)
-        if plan.settled:
+        gram += general(model, x, dtype, plan.general, g, values)
+    chosen = (range(samples) if verify == "all" else [(samples - 1) // 2] if verify == "one" or (new and verify == "new") else [])
+    if all(agrees(model, x[b:b + 1], dtype, g[:, b], gram[b], values[b:b + 1], (outputs, params) if samples == 1 else None)
+           for b in chosen):
+        if new and plan.settled:
             plans[form] = plan
-    return values, gram, plan.width
+            if len(plans) > PLANS:
+                del plans[next(iter(plans))]
+        return values, gram, plan.width
+    plans.pop(form, None)
+    warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly.",
+                  stacklevel=4)
+    return values, general(model, x, dtype, set(params.values()), g, values), plan.width
 
 
-def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, dict[int, str]]:
-    """Run the model -> outputs (B, K) with their graph, and its trainable parameters {id: name}.
+# --- one pass through the model ---------------------------------------------------------------------------------------------
 
-    The model stays as it is: another precision and buffers that a pass may write to are put in its place for this pass only.
+def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad: bool = True) -> tuple[Tensor, dict[int, str]]:
+    """Run the model -> outputs (B, K), with their graph if ``grad``, and its trainable parameters {id: name}.
+
+    The model stays as it is, and so do its inputs and the random state: what a pass may write to is put in its place for this
+    pass only, and hooks that see gradients see none of ours.
     """
-    swapped: dict[str, Tensor] = {}
-    if dtype is not None:
-        swapped = {name: p.detach().to(dtype).requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
-        x = x.to(dtype) if x.is_floating_point() else x
-    if dtype is not None or model.training:
-        swapped |= {name: b.to(dtype, copy=True) if dtype and b.is_floating_point() else b.clone()
-                    for name, b in model.named_buffers()}
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), \
-            torch.autocast(x.device.type, enabled=False):
-        x = x.clone() if x.is_inference() else x
+    hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
+    swapped: dict[str, Tensor] = {name: converted(b, dtype).clone() for name, b in model.named_buffers()}
+    if hooked or dtype is not None:
+        swapped |= {name: converted(p.detach(), dtype).detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
+    with full_precision(), torch.inference_mode(False), torch.set_grad_enabled(grad), sdpa_kernel(SDPBackend.MATH), _eager(), \
+            _without_gradient_hooks(model), _no_randomness(x.device):
+        x = converted(x.detach(), dtype).clone()
         outputs = functional_call(model, swapped, (x,)) if swapped else model(x)
     require(isinstance(outputs, torch.Tensor) and outputs.dim() == 2 and len(outputs) == len(x),
             f"a model whose output is {tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__} "
             f"for {len(x)} samples", f"outputs of shape ({len(x)}, K)", "Wrap the model so that it returns one row a sample.")
-    require(outputs.requires_grad, "outputs that depend on no trainable parameter", "at least one that they depend on",
+    require(not outputs.is_complex(), f"a model with outputs {outputs.dtype}", "real outputs", "Return their real part or their size.")
+    require(outputs.requires_grad or not grad, "outputs that depend on no trainable parameter", "at least one that they depend on",
             "Look for `torch.no_grad`, `.detach()` or frozen parameters.")
-    params = {id(p): name for name, p in (swapped if dtype else dict(model.named_parameters())).items() if p.requires_grad}
+    params = {id(swapped.get(name, p)): name for name, p in model.named_parameters() if p.requires_grad}
     return outputs, params
 
 
-def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, names: set[str], g: Tensor) -> Tensor:
-    """The share of the parameters ``names``, from their Jacobian, one sample at a time: exact for whatever autograd can do."""
+def converted(t: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A tensor in another precision, complex where it was; integers and truth values stay what they are."""
+    if dtype is None or not (t.is_floating_point() or t.is_complex()):
+        return t
+    return t.to(dtype.to_complex() if t.is_complex() else dtype)
+
+
+def precision(model: nn.Module, inputs: Tensor) -> torch.dtype | None:
+    """float32 for a model with parameters in bfloat16 or half, if it runs in float32; None where its own precision serves."""
+    if not any(p.dtype in LOW for p in model.parameters()):
+        return None
+    try:
+        forward(model, inputs[:1], torch.float32, grad=False)
+    except RuntimeError:  # it asks for its own precision inside
+        return None
+    return torch.float32
+
+
+def _eager() -> contextlib.AbstractContextManager:
+    """What was compiled runs as it was written: a compiled graph cannot be walked."""
+    return torch.compiler.set_stance("force_eager") if hasattr(torch.compiler, "set_stance") else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _without_gradient_hooks(model: nn.Module) -> Iterator[None]:
+    """The hooks of modules on gradients are set aside: they may change them, and they would count our passes."""
+    found = [(module, name, module.__dict__[name]) for module in model.modules()
+             for name in ("_backward_hooks", "_backward_pre_hooks") if module.__dict__.get(name)]
+    for module, name, hooks in found:
+        module.__dict__[name] = type(hooks)()
+    try:
+        yield
+    finally:
+        for module, name, hooks in found:
+            module.__dict__[name] = hooks
+
+
+@contextlib.contextmanager
+def _no_randomness(device: torch.device) -> Iterator[None]:
+    """Refuse a model that draws random numbers, even if they happen to change nothing; put the random states back."""
+    before = _random_states(device)
+    try:
+        yield
+    finally:
+        after = _random_states(device)
+        drawn = not all(map(_same_state, before, after))
+        if drawn:
+            torch.set_rng_state(before[0])
+            random.setstate(before[1])
+            np.random.set_state(before[2])  # noqa: NPY002  the state that models written for it draw from
+            if device.type == "cuda":
+                torch.cuda.set_rng_state(before[3], device)
+    require(not drawn, "a model that draws random numbers", "outputs that are not random",
+            "Use `model.eval()`, and look for dropout or stochastic depth that is always on.")
+
+
+def _random_states(device: torch.device) -> list[Any]:
+    return [torch.get_rng_state(), random.getstate(), np.random.get_state(),  # noqa: NPY002
+            *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _same_state(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, tuple) and isinstance(a[1], np.ndarray):
+        return a[2:] == b[2:] and bool((a[1] == b[1]).all())
+    return bool(a == b)
+
+
+# --- guards ---------------------------------------------------------------------------------------------------------------------
+
+def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, size: int) -> Tensor:
+    """The outputs once more (B, K), every second sample in one batch and backwards: neighbours, order and number have changed."""
+    B, size = len(inputs), max(size, 8)
+    outputs: list[tuple[Tensor, Tensor]] = []
+    waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size)]
+    while waiting:
+        part = waiting.pop(0)
+        try:
+            with full_precision(), _fewer_samples():
+                outputs.append((part, forward(model, inputs[part.to(inputs.device)], dtype, grad=False)[0].detach()))
+        except RuntimeError as error:
+            if len(part) == 1 or not out_of_memory(error):
+                raise
+            waiting = [*part.chunk(2), *waiting]
+    where = torch.cat([part for part, _ in outputs]).argsort()
+    return torch.cat([value for _, value in outputs])[where.to(inputs.device)]
+
+
+def require_same(outputs: Tensor, others: Tensor) -> None:
+    """Refuse a model whose outputs (b, K) differ by more than rounding from those of the same samples in other batches."""
+    size = outputs.abs().amax(1)
+    scale = torch.maximum(size, size.median())
+    different = ((outputs - others).abs().amax(1) > tolerance(1e3, outputs.dtype) * scale).nonzero().flatten()
+    require(not len(different), f"a model whose output for a sample changes with the rest of the batch, or from one pass to the next, by "
+            f"{float((outputs - others).abs().max()):.2g} where outputs are up to {float(outputs.abs().max()):.2g}",
+            "samples that do not interact", INTERACTION)
+
+
+INTERACTION = ("J_x is not defined otherwise: use `model.eval()`, layer or group norm rather than batch norm, attention within a sample, "
+               "`batch_first=True`, and no dropout.")
+
+
+@contextlib.contextmanager
+def _fewer_samples() -> Iterator[None]:
+    """A model that fails on some of the samples by themselves, such as batch normalization on one, looks at all of them."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error) or str(error).startswith("Given:"):
+            raise
+        raise ValueError(f"Given: a model that fails on fewer samples ({type(error).__name__}: {error}). Expected: samples that do not "
+                         f"interact. {INTERACTION}") from error
+
+
+def tolerance(roundings: float, dtype: torch.dtype) -> float:
+    """So many roundings of a precision, but never so much that nothing could fail."""
+    return min(roundings * torch.finfo(dtype).eps, 0.1)
+
+
+def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gram: Tensor, outputs: Tensor,
+           known: tuple[Tensor, dict[int, str]] | None = None) -> bool:
+    """Whether vᵀ G v = ‖(g J_x)ᵀ v‖² for one sample alone, by a plain backward pass; refuse a model whose output then differs.
+
+    Args:
+        model, x, dtype: The model, the sample (1, ...), and in which precision.
+        g: Its cotangents (D, K).
+        gram: Its matrix G (D, D).
+        outputs: Its outputs (1, K) in the batch.
+        known: Outputs of ``forward`` on the very same sample, if it was alone in its block anyway.
+    """
+    with full_precision():
+        with _fewer_samples():
+            alone, params = known or forward(model, x, dtype)
+        require_same(alone.detach(), outputs)
+        v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
+        v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
+        chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
+        gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
+    expected = sum(real(gradient).double().square().sum() for gradient in gradients)
+    v = v.double()
+    return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, g.dtype) * v.square().sum() * gram.diagonal().sum())
+
+
+def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, names: set[str], g: Tensor, outputs: Tensor) -> Tensor:
+    """The share of the parameters ``names``, from their Jacobian, one sample at a time: exact for whatever autograd can do.
+
+    A sample whose output alone differs from its row of ``outputs`` interacts with others, and is refused.
+    """
     grams = []
     for b, x in enumerate(inputs.split(1)):
-        outputs, params = forward(model, x, dtype)
-        chosen = [p for p in leaves(outputs.grad_fn) if params.get(id(p)) in names]
-
-        def rows(v: Tensor) -> tuple[Tensor, ...]:
-            return torch.autograd.grad(outputs, chosen, v[None], retain_graph=True, materialize_grads=True)
-
-        try:
-            with quietly():
-                parts = list(vmap(rows)(g[:, b]))
-        except RuntimeError:
-            parts = [torch.stack(r) for r in zip(*map(rows, g[:, b]))]
-        jacobian = torch.cat([part.flatten(1) for part in parts], 1).double()
-        grams.append(jacobian @ jacobian.T)
+        with _fewer_samples():
+            alone, params = forward(model, x, dtype)
+        require_same(alone.detach(), outputs[b:b + 1])
+        chosen = [p for p in leaves(alone.grad_fn) if params.get(id(p)) in names]
+        grams.append(_gram_of_rows(alone, chosen, g[:, b]))
     return torch.stack(grams)
 
 
-def by_itself(model: nn.Module, x: Tensor, dtype: torch.dtype | None, outputs: Tensor) -> tuple[Tensor, dict[int, str]]:
-    """The first sample alone, through the model; refuse a model whose output then differs."""
+def _gram_of_rows(outputs: Tensor, chosen: Sequence[Tensor], directions: Tensor) -> Tensor:
+    """Inner products (D, D) of the gradients of ``directions`` (D, K) · outputs (1, K) in the parameters ``chosen``."""
+    def rows(v: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(outputs, chosen, v[None], retain_graph=True, materialize_grads=True)
+
+    if not chosen:
+        return directions.new_zeros(len(directions), len(directions), dtype=torch.float64)
     try:
-        alone, params = forward(model, x[:1], dtype)
-        close = bool((alone.detach() - outputs[:1]).abs().max() <= 1e3 * torch.finfo(outputs.dtype).eps * outputs.abs().max())
-    except (ValueError, RuntimeError):  # batch normalization refuses a single sample
-        close = False
-    require(close, "a model whose output for a sample changes with the rest of the batch, or from one pass to the next",
-            "samples that do not interact", "J_x is not defined otherwise: use `model.eval()`, layer or group norm rather than "
-            "batch norm, attention within a sample, and no dropout.")
-    return alone, params
-
-
-def verified(model: nn.Module, plan: Plan, x: Tensor, dtype: torch.dtype | None, first: tuple[Tensor, dict[int, str]], g: Tensor,
-             gram: Tensor) -> tuple[Plan, Tensor]:
-    """Compare the first sample with one plain backward pass by autograd; where they differ, go on without rules."""
-    alone, params = first
-    eps = torch.finfo(g.dtype).eps
-    v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
-    gradients = torch.autograd.grad(alone, [p for p in leaves(alone.grad_fn) if id(p) in params], (v @ g[:, 0])[None])
-    expected = sum(gradient.double().square().sum() for gradient in gradients)
-    v = v.double()
-    if (v @ gram[0] @ v - expected).abs() <= 1e4 * eps * v.square().sum() * gram[0].diagonal().sum():
-        return plan, gram
-    warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly.",
-                  stacklevel=5)
-    plan = plan._replace(sites=[(1, (None,) * len(wants)) for _, wants in plan.sites], general=set(params.values()))
-    return plan, general(model, x, dtype, plan.general, g)
+        with quietly():
+            parts = list(vmap(rows)(directions))
+    except RuntimeError:
+        parts = [torch.stack([real(gradient) for gradient in same]) for same in zip(*map(rows, directions))]
+    jacobian = torch.cat([real(part).reshape(len(directions), -1) for part in parts], 1).double()
+    return jacobian @ jacobian.T

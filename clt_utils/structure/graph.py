@@ -29,7 +29,8 @@ class Plan(NamedTuple):
         axes: For each (node number, input) with a parameter behind plain broadcasting: where its cotangent holds the samples.
         general: Names of the parameters that no rule reaches sample by sample.
         width: Numbers in the largest cotangent of one sample and direction.
-        settled: Whether every axis was certain; a cotangent that is all zero tells nothing.
+        settled: Whether the plan holds for all graphs of its form: every axis was certain (a cotangent that is all zero tells
+            nothing), and no node picks its samples by index.
     """
 
     sites: list
@@ -72,9 +73,57 @@ def target(node: Node, edge: int, params: dict[int, str]) -> str | None:
     return leaf(child, params)
 
 
+def form_of(order: list[Node], params: dict[int, str]) -> tuple:
+    """All that a plan depends on: every node with its connections, shapes, precisions and settings, and which parameters it meets.
+
+    What a node has saved in tensors is left out; ``told_by_its_form`` says where that matters.
+    """
+    number = {node: i for i, node in enumerate(order)}
+    return tuple((node.name(), tuple((number.get(child, leaf(child, params)), slot) for child, slot in node.next_functions),
+                  tuple((tuple(meta.shape), meta.dtype) for meta in node._input_metadata), _settings(node)) for node in order)
+
+
+def _settings(node: Node) -> tuple:
+    """What a node has saved that is no tensor: axes, strides, flags."""
+    kind = type(node)
+    if kind not in _setting_names:
+        saved = {name: getattr(node, name) for name in dir(kind) if name.startswith("_saved_")}
+        _setting_names[kind] = tuple(name for name, value in saved.items() if not _has_tensor(value))
+    values = (getattr(node, name) for name in _setting_names[kind])
+    return tuple(value for value in values if not isinstance(value, Tensor))
+
+
+_setting_names: dict[type, tuple[str, ...]] = {}  # by kind of node
+
+
+def _has_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_has_tensor, value)))
+
+
+BY_ENTRY = ("WhereBackward0", "MaskedFillBackward0", "MaskedFillBackward1")
+"""Nodes that save truth values but treat each entry by itself."""
+
+
+def told_by_its_form(node: Node) -> bool:
+    """Whether a node leads the samples along the same way each time that its form is the same; what picks by index may not."""
+    if isinstance(node, torch.autograd.function.BackwardCFunction):
+        return False
+    if node.name() in RULES or node.name() in BY_ENTRY:
+        return True
+    return not any(_has_integers(getattr(node, name)) for name in dir(type(node)) if name.startswith("_saved_"))
+
+
+def _has_integers(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not (value.is_floating_point() or value.is_complex()) and value.numel() > 1
+    return isinstance(value, (tuple, list)) and any(map(_has_integers, value))
+
+
 def pull_back(node: Node, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
     """Cotangents of the node's outputs -> one entry for each of its inputs, by its rule if it has one that applies."""
     rule, data = RULES.get(node.name()), LAYERS.get(node.name(), "any")
+    if any(meta.dtype.is_complex for meta in node._input_metadata):
+        rule = None  # which would have to conjugate
     # a weight that is computed from other weights is data to autograd, and no rule expects it
     computed = data != "any" and any(want == "data" and i != data for i, want in enumerate(site.wants))
     if rule is None or computed:
@@ -130,22 +179,25 @@ class Waiting(dict[tuple[Node, int], Any]):
             if key not in self.writable:
                 self[key] = self[key].clone() if key in self else g.value.new_zeros(len(g.value), *shape)
                 self.writable.add(key)
-            g.place(self[key]).add_(g.value)
+            g.place(self[key]).add_(g.value.to(self[key].dtype))
         elif key in self.writable:
-            self[key] += reduce_to(g, shape)
+            self[key] += fitted(g, node._input_metadata[slot])
         elif key in self:
-            self[key] = self[key] + reduce_to(g, shape)
+            self[key] = self[key] + fitted(g, node._input_metadata[slot])
             self.writable.add(key)
         else:
-            self[key] = g if isinstance(g, Winners) else reduce_to(g, shape)
+            self[key] = g if isinstance(g, Winners) else fitted(g, node._input_metadata[slot])
 
     def take(self, node: Node) -> list:
         """Remove and return what waits at the node, one entry an output."""
         return [self.pop((node, slot), None) for slot in range(len(node._input_metadata))]
 
 
-def reduce_to(g: Any, shape: Sequence[int]) -> Tensor:
-    """Sum a cotangent (D, *S) over what was broadcast from ``shape`` to S."""
+def fitted(g: Any, meta: Any) -> Tensor:
+    """A cotangent (D, *S) in the form of the output that it belongs to: its precision, and summed over what was broadcast to S."""
+    if g.dtype != meta.dtype:
+        g = (g.real if g.is_complex() and not meta.dtype.is_complex else g).to(meta.dtype)
+    shape = meta.shape
     if g.shape[1:] == shape:
         return g
     extra = g.dim() - 1 - len(shape)
@@ -200,7 +252,7 @@ class Survey:
         self.uses: Counter = Counter()
         self.axes: dict = {}
         self.general: set = set()
-        self.settled = True
+        self.settled = all(map(told_by_its_form, order))
 
     def plan(self) -> Plan:
         """Visit every node, then say what each walk has to do there."""
@@ -218,9 +270,15 @@ class Survey:
             return [None] * len(wants)
         self.uses.update(target(node, edge, self.params) for edge, want in enumerate(wants) if want == "parameter")
         axes = [self.outers.get((node, slot)) for slot in range(len(node._input_metadata))]
-        gs = [None if axis is None else self.dye.fresh(meta.shape, axis) for meta, axis in zip(node._input_metadata, axes)]
+        gs = [None if axis is None else self.dye.fresh(meta, axis) for meta, axis in zip(node._input_metadata, axes)]
         site = Site(outer, len(self.dye.colours), tuple("shared" if want == "parameter" else want for want in wants))
-        results = pull_back(node, gs, site)
+        try:
+            results = pull_back(node, gs, site)
+        except (RuntimeError, TypeError, NotImplementedError) as error:  # a node that no one can call but autograd itself
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
+            return [None] * len(wants)
         for edge in range(len(wants)):
             result = results[edge]
             if wants[edge] is None or result is None or isinstance(result, Use):
@@ -297,26 +355,27 @@ class Dye:
     def __init__(self, samples: int, example: Tensor) -> None:
         self.generator = torch.Generator().manual_seed(0)
         self.example = example
-        self.colours = self._random(samples)
+        self.colours = self._random([samples], example.dtype)
         self.tolerance = 1e-4 if torch.finfo(example.dtype).eps < 1e-5 else 1e-1
 
-    def _random(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator, dtype=torch.float64).to(self.example)
+    def _random(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.randn(tuple(shape), generator=self.generator, dtype=torch.complex128 if dtype.is_complex else torch.float64).to(
+            self.example.device, dtype)
 
-    def fresh(self, shape: Sequence[int], outer: int) -> Tensor:
-        """(2, *shape): a random cotangent and its coloured twin."""
-        u = self._random(*shape)
+    def fresh(self, meta: Any, outer: int) -> Tensor:
+        """(2, *shape): a random cotangent of an output and its coloured twin."""
+        u = self._random(meta.shape, meta.dtype)
         return torch.stack([u, self.coloured(u, outer)])
 
     def coloured(self, u: Tensor, outer: int) -> Tensor:
         """u times the colour of its sample, the sample axis behind ``outer`` numbers."""
-        return (u.reshape(outer, len(self.colours), -1) * self.colours[:, None]).reshape(u.shape)
+        return (u.reshape(outer, len(self.colours), -1) * self.colours[:, None].to(u.dtype)).reshape(u.shape)
 
     def find(self, pair: Any, hint: int) -> tuple[int | None, bool]:
         """(outer, certain): how many numbers stand before the sample axis, None if the colours are mixed."""
         u, twin = pair
         samples, shape = len(self.colours), u.shape
-        if u.numel() % samples:
+        if u.numel() % samples or not u.numel():
             return None, True
         bound = self.tolerance * twin.abs().max()
         fits = [outer for outer in divisors(u.numel() // samples) if (self.coloured(u, outer) - twin).abs().max() <= bound]

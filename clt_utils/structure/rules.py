@@ -93,9 +93,21 @@ class Site(NamedTuple):
 
 # --- contractions ------------------------------------------------------------------------------------------------------------
 
+def dense(t: Any) -> Any:
+    """A gradient with its zeros, as embeddings may leave them out; None stays None."""
+    return t.to_dense() if t is not None and t.layout != torch.strided else t
+
+
+def real(t: Tensor) -> Tensor:
+    """A gradient as dense real numbers: a complex parameter is two real ones."""
+    t = dense(t)
+    return torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+
+
 def inner(x: Tensor, y: Tensor | None = None) -> Tensor:
     """(B, D, ...) -> (B, D, D): inner products over everything else."""
-    x = x.flatten(2)
+    x = real(x)
+    x = x.reshape(*x.shape[:2], -1)
     return torch.bmm(x, (x if y is None else y.flatten(2)).mT).double()
 
 
@@ -436,7 +448,7 @@ def call(node: Node, gs: Sequence[Tensor | None], site: Site) -> Sequence[Entry]
         results = [torch.stack(r) for r in zip(*(one(*g) for g in zip(*present)))]
     out: list[Entry] = [None] * len(site.wants)
     for i, result in zip(wanted, results):
-        out[i] = result
+        out[i] = dense(result)
     return out
 
 
