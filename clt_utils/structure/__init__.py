@@ -28,7 +28,7 @@ from .._checks import (
 )
 from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
 from .engine import LOW, blocks, forward, full_precision, in_other_company, out_of_memory, precision, require_same
-from .graph import leaves
+from .graph import coarsest, leaves, nodes_below
 from .rules import real
 
 
@@ -119,7 +119,7 @@ def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, t
     """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (1, K)."""
     outputs, params = forward(model, x, dtype)
     require_finite("outputs", outputs)
-    require_same(outputs.detach(), others)
+    require_same(outputs.detach(), others, coarsest(nodes_below(outputs.grad_fn)))
     chosen = [p for p in leaves(outputs.grad_fn) if id(p) in params]
     w = torch.zeros_like(outputs, requires_grad=True)
 

@@ -61,8 +61,8 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
         part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
         try:
             with full_precision():
-                outputs, gram, width = _block(model, plans, inputs[part], part, directions, dtype, verify if start == 0 else
-                                              "all" if verify == "all" else "new")
+                outputs, gram, plan = _block(model, plans, inputs[part], part, directions, dtype, verify if start == 0 else
+                                             "all" if verify == "all" else "new")
         except RuntimeError as error:
             size = min(size, left)
             if size == 1 or not out_of_memory(error):
@@ -72,10 +72,10 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
             chunk = size
             continue
         if others is not None:
-            require_same(outputs, others[part])
+            require_same(outputs, others[part], plan.coarsest)
         start += len(outputs)
         if chunk is None:
-            size = sizes[kind] = max(1, room(inputs.device) // (gram.shape[-1] * width))
+            size = sizes[kind] = max(1, room(inputs.device) // (gram.shape[-1] * plan.width))
         yield outputs, gram
 
 
@@ -109,8 +109,8 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, directions: Directions | None,
-           dtype: torch.dtype | None, verify: str) -> tuple[Tensor, Tensor, int]:
-    """One block of samples -> outputs (b, K), Gram matrices (b, D, D), and the plan's width.
+           dtype: torch.dtype | None, verify: str) -> tuple[Tensor, Tensor, Plan]:
+    """One block of samples -> outputs (b, K), Gram matrices (b, D, D), and the plan that was followed.
 
     ``verify`` says which samples are compared with autograd: "all", "one", "new" (one if the plan is new) or "none".
     """
@@ -130,19 +130,19 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
         g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
         gram = walk(order, plan, params, samples, g)
     if plan.general:
-        gram += general(model, x, dtype, plan.general, g, values)
+        gram += general(model, x, dtype, plan, g, values)
     chosen = (range(samples) if verify == "all" else [(samples - 1) // 2] if verify == "one" or (new and verify == "new") else [])
-    if all(agrees(model, x[b:b + 1], dtype, g[:, b], gram[b], values[b:b + 1], (outputs, params) if samples == 1 else None)
-           for b in chosen):
+    if all(agrees(model, x[b:b + 1], dtype, g[:, b], gram[b], values[b:b + 1], plan.coarsest,
+                  (outputs, params) if samples == 1 else None) for b in chosen):
         if new and plan.settled:
             plans[form] = plan
             if len(plans) > PLANS:
                 del plans[next(iter(plans))]
-        return values, gram, plan.width
+        return values, gram, plan
     plans.pop(form, None)
     warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly.",
                   stacklevel=4)
-    return values, general(model, x, dtype, set(params.values()), g, values), plan.width
+    return values, general(model, x, dtype, plan._replace(general=set(params.values())), g, values), plan
 
 
 # --- one pass through the model ---------------------------------------------------------------------------------------------
@@ -260,11 +260,14 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     return torch.cat([value for _, value in outputs])[where.to(inputs.device)]
 
 
-def require_same(outputs: Tensor, others: Tensor) -> None:
-    """Refuse a model whose outputs (b, K) differ by more than rounding from those of the same samples in other batches."""
+def require_same(outputs: Tensor, others: Tensor, precision: torch.dtype) -> None:
+    """Refuse a model whose outputs (b, K) differ by more than rounding from those of the same samples in other batches.
+
+    ``precision`` is the coarsest that the model computes in.
+    """
     size = outputs.abs().amax(1)
     scale = torch.maximum(size, size.median())
-    different = ((outputs - others).abs().amax(1) > tolerance(1e3, outputs.dtype) * scale).nonzero().flatten()
+    different = ((outputs - others).abs().amax(1) > tolerance(1e3, precision) * scale).nonzero().flatten()
     require(not len(different), f"a model whose output for a sample changes with the rest of the batch, or from one pass to the next, by "
             f"{float((outputs - others).abs().max()):.2g} where outputs are up to {float(outputs.abs().max()):.2g}",
             "samples that do not interact", INTERACTION)
@@ -286,12 +289,12 @@ def _fewer_samples() -> Iterator[None]:
                          f"interact. {INTERACTION}") from error
 
 
-def tolerance(roundings: float, dtype: torch.dtype) -> float:
-    """So many roundings of a precision, but never so much that nothing could fail."""
-    return min(roundings * torch.finfo(dtype).eps, 0.1)
+def tolerance(roundings: float, precision: torch.dtype) -> float:
+    """So many roundings; but few of a coarse precision, or nothing could fail."""
+    return (8 if precision in LOW else roundings) * torch.finfo(precision).eps
 
 
-def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gram: Tensor, outputs: Tensor,
+def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gram: Tensor, outputs: Tensor, precision: torch.dtype,
            known: tuple[Tensor, dict[int, str]] | None = None) -> bool:
     """Whether vᵀ G v = ‖(g J_x)ᵀ v‖² for one sample alone, by a plain backward pass; refuse a model whose output then differs.
 
@@ -300,23 +303,24 @@ def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gr
         g: Its cotangents (D, K).
         gram: Its matrix G (D, D).
         outputs: Its outputs (1, K) in the batch.
+        precision: The coarsest that the model computes in.
         known: Outputs of ``forward`` on the very same sample, if it was alone in its block anyway.
     """
     with full_precision():
         with _fewer_samples():
             alone, params = known or forward(model, x, dtype)
-        require_same(alone.detach(), outputs)
+        require_same(alone.detach(), outputs, precision)
         v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
         v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
         chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
         gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
     expected = sum(real(gradient).double().square().sum() for gradient in gradients)
     v = v.double()
-    return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, g.dtype) * v.square().sum() * gram.diagonal().sum())
+    return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, precision) * v.square().sum() * gram.diagonal().sum())
 
 
-def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, names: set[str], g: Tensor, outputs: Tensor) -> Tensor:
-    """The share of the parameters ``names``, from their Jacobian, one sample at a time: exact for whatever autograd can do.
+def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, plan: Plan, g: Tensor, outputs: Tensor) -> Tensor:
+    """The share of the parameters ``plan.general``, from their Jacobian, one sample at a time: exact for whatever autograd can do.
 
     A sample whose output alone differs from its row of ``outputs`` interacts with others, and is refused.
     """
@@ -324,8 +328,8 @@ def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, names: 
     for b, x in enumerate(inputs.split(1)):
         with _fewer_samples():
             alone, params = forward(model, x, dtype)
-        require_same(alone.detach(), outputs[b:b + 1])
-        chosen = [p for p in leaves(alone.grad_fn) if params.get(id(p)) in names]
+        require_same(alone.detach(), outputs[b:b + 1], plan.coarsest)
+        chosen = [p for p in leaves(alone.grad_fn) if params.get(id(p)) in plan.general]
         grams.append(_gram_of_rows(alone, chosen, g[:, b]))
     return torch.stack(grams)
 

@@ -9,7 +9,7 @@ and its coloured twin c·u through a node, and see where the colours come out. T
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ class Plan(NamedTuple):
         sites: For each node (outer, wants), as in ``Site``.
         axes: For each (node number, input) with a parameter behind plain broadcasting: where its cotangent holds the samples.
         general: Names of the parameters that no rule reaches sample by sample.
+        coarsest: The coarsest precision that any node computes in.
         width: Numbers in the largest cotangent of one sample and direction.
         settled: Whether the plan holds for all graphs of its form: every axis was certain (a cotangent that is all zero tells
             nothing), and no node picks its samples by index.
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     sites: list
     axes: dict
     general: set
+    coarsest: torch.dtype
     width: int
     settled: bool
 
@@ -260,7 +262,7 @@ class Survey:
         sites = [(self.axis(node) or 1, tuple(self.final(node, edge, want) for edge, want in enumerate(found)))
                  for node, found in zip(self.order, wants)]
         width = max(math.prod(node._input_metadata[slot].shape) for node, slot in self.outers) // len(self.dye.colours)
-        return Plan(sites, self.axes, self.general, width, self.settled)
+        return Plan(sites, self.axes, self.general, coarsest(self.order), width, self.settled)
 
     def visit(self, i: int, node: Node) -> list[str | None]:
         """Send dye through a node -> for each input "data", "parameter", or None where nothing goes sample by sample."""
@@ -331,6 +333,12 @@ class Survey:
             return want
         name = target(node, edge, self.params)
         return None if name in self.general else "alone" if self.uses[name] == 1 else "shared"
+
+
+def coarsest(nodes: Iterable[Node]) -> torch.dtype:
+    """The coarsest precision that any of the nodes computes in."""
+    found = {meta.dtype for node in nodes if node.name() != LEAF for meta in node._input_metadata}
+    return max(found, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def leaves(node: Node) -> Iterator[Tensor]:
