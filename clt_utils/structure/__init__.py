@@ -27,7 +27,7 @@ from .._checks import (
     shown,
 )
 from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
-from .engine import LOW, blocks, forward, full_precision, in_other_company, out_of_memory, precision, require_same
+from .engine import LOW, blocks, forward, in_other_company, measured, out_of_memory, precision, require_same, run
 from .graph import coarsest, leaves, nodes_below
 from .rules import real
 
@@ -57,7 +57,7 @@ def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | N
             (B, K) and finite, and on models whose samples interact or whose output is random.
     """
     _check(model, inputs, dtype, chunk, verify)
-    with _explained(model, inputs, dtype):
+    with _explained(model, inputs, dtype), measured(model, inputs.device):
         A = torch.cat([_finite(outputs, gram)[1] for outputs, gram in blocks(model, inputs, None, dtype, chunk, verify)])
     return A.to(dtype or _dtype(model))
 
@@ -107,7 +107,7 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
     require_number("tolerance", tolerance, "[0, 1)")
     dtype = dtype or _dtype(model)
     found = []
-    with _explained(model, inputs, dtype), full_precision():
+    with _explained(model, inputs, dtype), measured(model, inputs.device):
         others = in_other_company(model, inputs, dtype, 8)
         for b in range(len(inputs)):
             found.append(_extremes(model, inputs[b:b + 1], others[b:b + 1], dtype, tolerance))
@@ -117,7 +117,7 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
 
 def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, tolerance: float) -> tuple[float, float, float]:
     """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (1, K)."""
-    outputs, params = forward(model, x, dtype)
+    outputs, params = run(model, x, dtype)
     require_finite("outputs", outputs)
     require_same(outputs.detach(), others, coarsest(nodes_below(outputs.grad_fn)))
     chosen = [p for p in leaves(outputs.grad_fn) if id(p) in params]
@@ -206,7 +206,7 @@ def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator
         require_finite("outputs", outputs)
         return (generator.predict(outputs) - as_mean(generator, targets[part], outputs))[None]
 
-    with _explained(model, inputs):
+    with _explained(model, inputs), measured(model, inputs.device):
         return torch.cat([gram[:, 0, 0] for _, gram in blocks(model, inputs, residual, verify=verify)])
 
 
@@ -221,15 +221,14 @@ def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, gene
     """
     energy = gradient_energy(model, inputs, targets, generator).mean()
     total: dict = {}
-    dtype = precision(model, inputs)
-    for part in torch.arange(len(inputs)).split(64):
-        outputs, params = forward(model, inputs[part], dtype)
-        chosen = {params[id(p)]: p for p in leaves(outputs.grad_fn) if id(p) in params}
-        e = generator.predict(outputs.detach()) - as_mean(generator, targets[part], outputs.detach())
-        with full_precision():
-            gradients = torch.autograd.grad(outputs, list(chosen.values()), e / len(inputs))
-        for name, gradient in zip(chosen, gradients):
-            total[name] = total.get(name, 0) + real(gradient).double()
+    with measured(model, inputs.device):
+        dtype = precision(model, inputs)
+        for part in torch.arange(len(inputs)).split(64):
+            outputs, params = run(model, inputs[part], dtype)
+            chosen = {params[id(p)]: p for p in leaves(outputs.grad_fn) if id(p) in params}
+            e = generator.predict(outputs.detach()) - as_mean(generator, targets[part], outputs.detach())
+            for name, gradient in zip(chosen, torch.autograd.grad(outputs, list(chosen.values()), e / len(inputs))):
+                total[name] = total.get(name, 0) + real(gradient).double()
     return float(sum(gradient.square().sum() for gradient in total.values()) / energy)
 
 
@@ -267,7 +266,7 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
     """
     _check_targets(inputs, targets, generator)
     _check(model, inputs, verify=verify)
-    with _explained(model, inputs):
+    with _explained(model, inputs), measured(model, inputs.device):
         outputs, A = (torch.cat(parts) for parts in zip(*(_finite(*block) for block in blocks(model, inputs, verify=verify))))
     outputs = outputs.double()
     prediction = generator.predict(outputs)

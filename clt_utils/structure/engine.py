@@ -38,7 +38,7 @@ LOW = (torch.bfloat16, torch.float16)
 
 def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = None, dtype: torch.dtype | None = None,
            chunk: int | None = None, verify: str = "one") -> Iterator[tuple[Tensor, Tensor]]:
-    """Forward and back, block of samples by block of samples.
+    """Forward and back, block of samples by block of samples; to be used up inside ``measured``.
 
     Args:
         model: An ``nn.Module`` whose samples do not interact.
@@ -60,9 +60,8 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
         left = len(inputs) - start
         part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
         try:
-            with full_precision():
-                outputs, gram, plan = _block(model, plans, inputs[part], part, directions, dtype, verify if start == 0 else
-                                             "all" if verify == "all" else "new")
+            outputs, gram, plan = _block(model, plans, inputs[part], part, directions, dtype,
+                                         verify if start == 0 or verify == "all" else "new")
         except RuntimeError as error:
             size = min(size, left)
             if size == 1 or not out_of_memory(error):
@@ -90,19 +89,6 @@ def room(device: torch.device) -> int:
     return max(BLOCK, min(100 * BLOCK, free // 64))  # some eight such tensors of eight bytes live at once
 
 
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """float32 means float32: no TF32 or bfloat16 inside products, no autocast around them."""
-    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False), \
-                torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on a GPU or elsewhere."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
@@ -114,7 +100,7 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
 
     ``verify`` says which samples are compared with autograd: "all", "one", "new" (one if the plan is new) or "none".
     """
-    outputs, params = forward(model, x, dtype)
+    outputs, params = run(model, x, dtype)
     samples, values = len(x), outputs.detach()
     with torch.no_grad():
         order = nodes_of(outputs.grad_fn, params)
@@ -147,18 +133,31 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
 
 # --- one pass through the model ---------------------------------------------------------------------------------------------
 
-def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad: bool = True) -> tuple[Tensor, dict[int, str]]:
-    """Run the model -> outputs (B, K), with their graph if ``grad``, and its trainable parameters {id: name}.
+@contextlib.contextmanager
+def measured(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """The surroundings in which a model is measured: gradients on, nothing compiled, full precision, and no trace left behind."""
+    with full_precision(), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _eager(), \
+            _without_gradient_hooks(model), _no_randomness(device):
+        yield
 
-    The model stays as it is, and so do its inputs and the random state: what a pass may write to is put in its place for this
-    pass only, and hooks that see gradients see none of ours.
+
+def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad: bool = True) -> tuple[Tensor, dict[int, str]]:
+    """``run`` in the surroundings that it needs."""
+    with measured(model, x.device):
+        return run(model, x, dtype, grad)
+
+
+def run(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad: bool = True) -> tuple[Tensor, dict[int, str]]:
+    """Run the model, inside ``measured`` -> outputs (B, K), with their graph if ``grad``, and its trainable parameters {id: name}.
+
+    The model stays as it is, and so do its inputs: what a pass may write to is put in its place for this pass only, and hooks of
+    parameters see no gradient of ours.
     """
     hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
     swapped: dict[str, Tensor] = {name: converted(b, dtype).clone() for name, b in model.named_buffers()}
     if hooked or dtype is not None:
         swapped |= {name: converted(p.detach(), dtype).detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
-    with full_precision(), torch.inference_mode(False), torch.set_grad_enabled(grad), sdpa_kernel(SDPBackend.MATH), _eager(), \
-            _without_gradient_hooks(model), _no_randomness(x.device):
+    with torch.set_grad_enabled(grad):
         x = converted(x.detach(), dtype).clone()
         outputs = functional_call(model, swapped, (x,)) if swapped else model(x)
     require(isinstance(outputs, torch.Tensor) and outputs.dim() == 2 and len(outputs) == len(x),
@@ -167,8 +166,21 @@ def forward(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad:
     require(not outputs.is_complex(), f"a model with outputs {outputs.dtype}", "real outputs", "Return their real part or their size.")
     require(outputs.requires_grad or not grad, "outputs that depend on no trainable parameter", "at least one that they depend on",
             "Look for `torch.no_grad`, `.detach()` or frozen parameters.")
-    params = {id(swapped.get(name, p)): name for name, p in model.named_parameters() if p.requires_grad}
+    params = {id(swapped.get(name, p)): name for name, p in model.named_parameters() if p.requires_grad} if grad else {}
     return outputs, params
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 means float32: no TF32 or bfloat16 inside products, no autocast around them."""
+    before, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False), \
+                torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def converted(t: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -183,7 +195,7 @@ def precision(model: nn.Module, inputs: Tensor) -> torch.dtype | None:
     if not any(p.dtype in LOW for p in model.parameters()):
         return None
     try:
-        forward(model, inputs[:1], torch.float32, grad=False)
+        run(model, inputs[:1], torch.float32, grad=False)
     except RuntimeError:  # it asks for its own precision inside
         return None
     return torch.float32
@@ -215,16 +227,15 @@ def _no_randomness(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        after = _random_states(device)
-        drawn = not all(map(_same_state, before, after))
+        drawn = not all(map(_same_state, before, _random_states(device)))
         if drawn:
             torch.set_rng_state(before[0])
             random.setstate(before[1])
             np.random.set_state(before[2])  # noqa: NPY002  the state that models written for it draw from
             if device.type == "cuda":
                 torch.cuda.set_rng_state(before[3], device)
-    require(not drawn, "a model that draws random numbers", "outputs that are not random",
-            "Use `model.eval()`, and look for dropout or stochastic depth that is always on.")
+        require(not drawn, "a model that draws random numbers", "outputs that are not random",
+                "Use `model.eval()`, and look for dropout or stochastic depth that is always on.")
 
 
 def _random_states(device: torch.device) -> list[Any]:
@@ -250,8 +261,8 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     while waiting:
         part = waiting.pop(0)
         try:
-            with full_precision(), _fewer_samples():
-                outputs.append((part, forward(model, inputs[part.to(inputs.device)], dtype, grad=False)[0].detach()))
+            with _fewer_samples():
+                outputs.append((part, run(model, inputs[part.to(inputs.device)], dtype, grad=False)[0].detach()))
         except RuntimeError as error:
             if len(part) == 1 or not out_of_memory(error):
                 raise
@@ -306,14 +317,13 @@ def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gr
         precision: The coarsest that the model computes in.
         known: Outputs of ``forward`` on the very same sample, if it was alone in its block anyway.
     """
-    with full_precision():
-        with _fewer_samples():
-            alone, params = known or forward(model, x, dtype)
-        require_same(alone.detach(), outputs, precision)
-        v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
-        v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
-        chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
-        gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
+    with _fewer_samples():
+        alone, params = known or run(model, x, dtype)
+    require_same(alone.detach(), outputs, precision)
+    v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
+    v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
+    chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
+    gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
     expected = sum(real(gradient).double().square().sum() for gradient in gradients)
     v = v.double()
     return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, precision) * v.square().sum() * gram.diagonal().sum())
@@ -327,7 +337,7 @@ def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, plan: P
     grams = []
     for b, x in enumerate(inputs.split(1)):
         with _fewer_samples():
-            alone, params = forward(model, x, dtype)
+            alone, params = run(model, x, dtype)
         require_same(alone.detach(), outputs[b:b + 1], plan.coarsest)
         chosen = [p for p in leaves(alone.grad_fn) if params.get(id(p)) in plan.general]
         grams.append(_gram_of_rows(alone, chosen, g[:, b]))
