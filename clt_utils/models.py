@@ -34,6 +34,11 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
 
     Raises:
         ValueError: On an unknown name, or a number that the network cannot have.
+
+    Example:
+        >>> net = build("model-b", num_classes=10, in_channels=1, image_size=28, depth=2, width=8)
+        >>> sum(p.numel() for p in net.parameters())
+        5234
     """
     require_name("model", name, NAMES)
     for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}.items():
@@ -96,7 +101,13 @@ def dense(widths: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 
 class Skip(nn.Module):
-    """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``)."""
+    """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``).
+
+    Example:
+        >>> from torch import ones
+        >>> Skip(nn.ReLU())(ones(2))
+        tensor([2., 2.])
+    """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
