@@ -307,7 +307,7 @@ def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
 
     Example:
         >>> print(expected_tv([[0.5, 0.5], [0.9, 0.1]], n=25).round(4))
-        [0.0806 0.0467]
+        [0.0806 0.0489]
     """
     require_distribution("probabilities", real_tensor("probabilities", probabilities), dims=1)
     require_integer("n", n, 1)
