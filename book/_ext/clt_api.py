@@ -44,18 +44,20 @@ def leave_out_types(app: Sphinx, what: str, name: str, *rest: object) -> None:
 
 
 def list_members(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Begin the page of a module with a table of what it has, one line each."""
+    """Begin what a page says about a module with a table of what it has, a line each."""
     if what == "module" and options.get("members"):
         chosen = options["members"] if isinstance(options["members"], list) else public_names(thing)
-        lines += ["", ".. autosummary::", "   :nosignatures:", "", *(f"   {name}.{member}" for member in chosen)]
+        lines += ["", ".. autosummary::", "   :nosignatures:", "", *(f"   {member}" for member in chosen)]
 
 
 def public_names(module: Any) -> list[str]:
     """The functions and classes that a module has for others, in its own order."""
-    return list(getattr(module, "__all__", None) or (
-        name for name, thing in vars(module).items()
-        if not name.startswith("_") and callable(thing) and getattr(thing, "__module__", None) == module.__name__
-        and (inspect.isclass(thing) or inspect.isroutine(inspect.unwrap(thing)))))
+    def is_its_own(name: str, thing: object) -> bool:
+        return not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+
+    listed = getattr(module, "__all__", None) or [name for name, thing in vars(module).items() if is_its_own(name, thing)]
+    things = {name: inspect.unwrap(getattr(module, name)) for name in listed}
+    return [name for name, thing in things.items() if inspect.isclass(thing) or inspect.isfunction(thing)]
 
 
 def keep_bars(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -78,6 +80,9 @@ def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Turn what stands in double backticks on a page of the reference into a link, where it is a slug or a name of the package."""
     if not docname.startswith(FOLDER):
         return
+    for name in doctree.findall(nodes.field_name):
+        if name.astext() == "Variables":  # as napoleon calls what the docstring has under "Attributes"
+            name.children = [nodes.Text("Attributes")]
     statements, known = getattr(app.env, "proof_list", {}), objects(app)
     for literal in [node for node in doctree.findall(nodes.literal) if not isinstance(node.parent, nodes.reference)]:
         text = literal.astext()
@@ -129,8 +134,8 @@ def link_code(app: Sphinx, pagename: str, templatename: str, context: dict[str, 
 def names_on_page(app: Sphinx, pagename: str) -> dict[str, str]:
     """What the code of a page calls the things of the package -> their full names."""
     if pagename.startswith(FOLDER):
-        module = f"{PACKAGE}.{pagename.removeprefix(FOLDER)}"
-        return {name.rpartition(".")[2]: name for name in objects(app) if name.rpartition(".")[0] == module}
+        return {name.rpartition(".")[2]: name for name, entry in objects(app).items()
+                if entry.docname == pagename and entry.objtype in ("function", "class", "data")}
     path = Path(app.env.doc2path(pagename))
     cells = read_notebook(path).cells if path.suffix == ".ipynb" else []
     return {alias.asname or alias.name: f"{node.module}.{alias.name}"

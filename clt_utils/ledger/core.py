@@ -54,6 +54,7 @@ class Claim:
         tightness: bound ÷ actual value; 1 is equality, nan where there is no bound to compare.
 
     Example:
+        >>> from clt_utils.ledger.core import at_most
         >>> claim = at_most("upper", 1.0, bound=2.0)
         >>> claim.kind, claim.slack >= 0, claim.tightness
         ('inequality', True, 2.0)
