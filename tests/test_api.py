@@ -125,16 +125,17 @@ def test_names_of_statements_in_docstrings_are_right():
         for thing in (whole, *public(module).values()):
             named = re.findall(r"``([a-z0-9]+(?:-[a-z0-9]+)+)``", inspect.getdoc(thing) or "")
             unknown = [slug for slug in named if slug not in statements and slug not in definitions]
-            assert not unknown, (f"Given: {unknown} in the docstring of {getattr(thing, '__name__', thing)}. Expected: slugs of the ledger, "
-                                 "or labels of definitions. Correct them: on the website they are links.")
+            assert not unknown, (f"Given: {unknown} in the docstring of {thing.__name__}. Expected: slugs of the ledger, or labels of "
+                                 "definitions. Correct them: on the website they are links.")
 
 
 # ---- the pages
 
 def test_every_module_has_its_page():
-    assert REFERENCE == ["api/index", *(f"api/{module}" for module in ORDER)], (
-        "Given: other pages under api/ in _toc.yml than there are modules. Expected: api/index, and one a module, in the order of the first "
-        "words of clt_utils/__init__.py. Enter it there, and make it of two lines like its neighbours.")
+    expected = ["api/index", *(f"api/{module}" for module in ORDER)]
+    assert expected == REFERENCE, (
+        f"Given: the pages {REFERENCE} in _toc.yml. Expected: {expected}, the modules in the order in which the first words of "
+        "clt_utils/__init__.py have them. Enter what is missing, and make its page like its neighbours.")
     listed = re.findall(r"^   clt_utils\.(\w+)$", (ROOT / "book" / "api" / "index.rst").read_text(encoding="utf-8"), re.M)
     assert listed == ORDER, "Given: another list of modules in book/api/index.rst. Expected: the same order."
     for module in ORDER:
@@ -146,7 +147,7 @@ def test_every_module_has_its_page():
 @pytest.mark.parametrize("module", MODULES)
 def test_every_function_stands_in_the_reference(module):
     page = parsed(html(f"api/{module.split('.')[0]}"))
-    for name, thing in public(module).items():
+    for name in public(module):
         full = f"clt_utils.{'ledger' if name in public('ledger') else module}.{name}"
         entry = page.find(id=full)
         assert entry, f"Given: no entry {full} on the page of {module}. Expected: one, with the words of its docstring."
