@@ -298,10 +298,10 @@ def sgd_gradient_bound(risk_drop: Numbers, interference: Numbers, *, n: int, bat
         risk_drop: R̂(θ_0) − R̂(θ_N).
         interference: M, the mean change of the out-of-batch risk over a step (signed, realized).
         n: Number of samples.
-        batch_size: m.
+        batch_size: Size m of a batch.
         smoothness: L of every batch loss on the segments visited.
         step: α ≤ 1/L.
-        num_steps: N.
+        num_steps: Number N of steps.
 
     Returns:
         n·drop/(m c N) + (n−m)/(m c)·M with c = α(1 − Lα/2).
@@ -352,7 +352,7 @@ def step_limit(lam_max: Numbers, *, batch_size: int, momentum: float = 0.0) -> N
 
     Args:
         lam_max: Largest eigenvalue of the structure matrix of a sample of the batch.
-        batch_size: m.
+        batch_size: Size m of a batch.
         momentum: β in [0, 1).
 
     Returns:

@@ -29,7 +29,7 @@ class Dataset:
     Attributes:
         inputs: Images with values in [0, 1], (n, C, H, W) float32.
         targets: Labels from 0 to ``num_classes - 1``, (n,) int64.
-        num_classes: K.
+        num_classes: Number K of classes.
         name: What ``load`` was asked for.
 
     Example:

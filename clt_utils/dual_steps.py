@@ -178,7 +178,7 @@ def descend(objective: Objective, theta: np.ndarray, step: Callable[[np.ndarray]
         objective: A function of θ that returns F and its gradient.
         theta: Where to start, (P,).
         step: A function of the gradient, such as ``Smoothness.step``.
-        num_steps: N.
+        num_steps: Number N of steps.
 
     Returns:
         The values of F, (N + 1,); inf from where it is not finite any more.

@@ -322,7 +322,7 @@ def count(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.nda
     Args:
         features: A number, or a row of them, for each sample, (n,) or (n, ...).
         targets: Labels from 0 to K − 1, (n,).
-        num_classes: K.
+        num_classes: Number K of classes.
 
     Returns:
         Counts, (n_u, K); features that never came are left out.

@@ -17,7 +17,7 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
 
     Args:
         name: "model-a" (plain repeated blocks), "model-b" (the same with identity skips), "lenet", "resnet18" or "vit".
-        num_classes: K.
+        num_classes: Number K of classes.
         in_channels: Channels of the images.
         image_size: Side of the images in pixels.
         depth: Number n_d of repeated blocks; of Models A and B (4 by default) and of ViT (6).

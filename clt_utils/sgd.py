@@ -74,7 +74,7 @@ def draw_batches(n: int, batch_size: int, num_steps: int, seed: int = 0) -> Tens
     Args:
         n: Number of samples.
         batch_size: m, from 1 to n.
-        num_steps: N.
+        num_steps: Number N of steps.
         seed: Of the draw.
 
     Returns:

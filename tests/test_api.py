@@ -160,8 +160,10 @@ def test_every_function_stands_in_the_reference(module):
 @pytest.mark.site
 @pytest.mark.parametrize("page", REFERENCE)
 def test_no_markup_is_left_in_the_reference(page):
-    text = parsed(html(page)).find("main").get_text()
-    assert not re.findall(r".{0,40}(?:``|:\w+:`|\\\|).{0,40}", text)
+    main = parsed(html(page)).find("main")
+    assert not re.findall(r".{0,40}(?:``|:\w+:`|\\\|).{0,40}", main.get_text())
+    numbered = [item.find_parent("li").get_text() for item in main.select("dl.py ol")]
+    assert not numbered, f"Given: {numbered}, where a lone letter with a dot became the number of a list. Expected: words around it."
 
 
 @pytest.mark.site
