@@ -84,6 +84,13 @@ def residual_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers) -> Pair
 
     Returns:
         (lower, upper) for the squared residual; the upper side is inf wherever λ_min = 0.
+
+    Raises:
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> residual_bounds(energy=0.6, lam_min=0.5, lam_max=2.0)
+        (0.3, 1.2)
     """
     require_nonnegative(energy=energy, lam_max=lam_max)
     energy, lam_min, lam_max = torch.broadcast_tensors(energy, lam_min, lam_max)
@@ -107,6 +114,15 @@ def risk_bounds(energy: Numbers, lam_min: Numbers, lam_max: Numbers, generator: 
     Returns:
         (lower, upper) for the loss, or for the risk when means and extremes over the data came in. The upper side is
         inf for a generator without a finite β, such as sparsemax's, where no such bound is true.
+
+    Raises:
+        TypeError: If ``generator`` is no ``Generator``.
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> lower, upper = risk_bounds(0.6, 0.5, 2.0, SHANNON, p_min=0.1)
+        >>> round(lower, 4), round(upper, 4)  # in nats
+        (0.3, 12.0)
     """
     require_generator(generator)
     lower, upper = residual_bounds(energy, lam_min, lam_max)
@@ -132,6 +148,14 @@ def ce_bounds_from_residual(residual: Numbers, num_classes: int) -> Pair:
 
     Returns:
         (lower, upper) for the cross-entropy in nats; the upper side is inf once (K−1)r/K ≥ 1.
+
+    Raises:
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> lower, upper = ce_bounds_from_residual(0.5, num_classes=10)
+        >>> round(lower, 4), round(upper, 4)  # in nats
+        (0.6931, 1.1112)
     """
     _classes(num_classes)
     require_nonnegative(residual=residual)
@@ -162,6 +186,14 @@ def risk_bounds_sharp(energy: Numbers, lam_min: Numbers, lam_max: Numbers, num_c
 
     Returns:
         (lower, upper) for the cross-entropy of each sample, in nats.
+
+    Raises:
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> lower, upper = risk_bounds_sharp(0.6, 1.0, 2.0, num_classes=10)
+        >>> round(lower, 4), round(upper, 4)  # in nats
+        (0.4899, 1.3274)
     """
     _classes(num_classes)
     low, high = residual_bounds(energy, lam_min, lam_max)
@@ -174,14 +206,42 @@ def risk_bounds_sharp(energy: Numbers, lam_min: Numbers, lam_max: Numbers, num_c
 
 @_pure("p", "q")
 def chi_squared(p: Numbers, q: Numbers) -> Numbers:
-    """χ²(p‖q) = Σ (p−q)²/q, (..., K) -> (...,); inf where q = 0 < p (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²)."""
+    """χ²(p‖q) = Σ (p−q)²/q (``kl-upper-bound``: KL ≤ log(1+χ²) ≤ χ²).
+
+    Args:
+        p, q: Probability vectors, (..., K).
+
+    Returns:
+        The divergence, (...,); inf where q = 0 < p.
+
+    Raises:
+        ValueError: If one is no distribution over its last dimension, or the shapes do not broadcast.
+
+    Example:
+        >>> round(chi_squared([0.5, 0.5], [0.9, 0.1]), 4)
+        1.7778
+    """
     _distributions(p=p, q=q)
     return torch.where(p == q, 0.0, (p - q).square() / q).sum(-1)
 
 
 @_pure("p", "q")
 def kl_upper_bound(p: Numbers, q: Numbers) -> Numbers:
-    """KL(p‖q) ≤ ‖p−q‖²/min q, (..., K) -> (...,); inf where some q = 0 (``kl-upper-bound``)."""
+    """KL(p‖q) ≤ ‖p−q‖²/min q (``kl-upper-bound``).
+
+    Args:
+        p, q: Probability vectors, (..., K).
+
+    Returns:
+        The bound in nats, (...,); inf where some q = 0.
+
+    Raises:
+        ValueError: If one is no distribution over its last dimension, or the shapes do not broadcast.
+
+    Example:
+        >>> round(kl_upper_bound([0.5, 0.5], [0.9, 0.1]), 4)  # KL is 0.5108
+        3.2
+    """
     _distributions(p=p, q=q)
     smallest = q.amin(-1)
     return torch.where(smallest > 0, (p - q).square().sum(-1) / smallest, torch.inf)
@@ -207,6 +267,13 @@ def batch_energy(energy: Numbers, gradient_norm_sq: Numbers, *, n: int, batch_si
 
     Returns:
         (n−m)/(m(n−1)) Ê + n(m−1)/(m(n−1)) ‖∇R̂‖².
+
+    Raises:
+        ValueError: On numbers out of range, such as ‖∇R̂‖² above Ê, or shapes that do not broadcast.
+
+    Example:
+        >>> [batch_energy(1.0, 0.25, n=5, batch_size=m) for m in (1, 5)]  # from the energy to the mean gradient
+        [1.0, 0.25]
     """
     require_nonnegative(energy=energy, gradient_norm_sq=gradient_norm_sq)
     require(bool((gradient_norm_sq <= (1 + 1e-5) * energy).all()), "`gradient_norm_sq` above `energy`", "‖∇R̂‖² ≤ Ê",
@@ -236,13 +303,20 @@ def sgd_gradient_bound(risk_drop: Numbers, interference: Numbers, *, n: int, bat
         risk_drop: R̂(θ_0) − R̂(θ_N).
         interference: M, the mean change of the out-of-batch risk over a step (signed, realized).
         n: Number of samples.
-        batch_size: m.
+        batch_size: Size m of a batch.
         smoothness: L of every batch loss on the segments visited.
         step: α ≤ 1/L.
-        num_steps: N.
+        num_steps: Number N of steps.
 
     Returns:
         n·drop/(m c N) + (n−m)/(m c)·M with c = α(1 − Lα/2).
+
+    Raises:
+        ValueError: On numbers out of range, such as a step above 1/L, or shapes that do not broadcast.
+
+    Example:
+        >>> round(sgd_gradient_bound(0.5, 0.01, n=8, batch_size=2, smoothness=1.0, step=0.5, num_steps=100), 4)
+        0.1333
     """
     _sizes(n, batch_size)
     scale = batch_size * _descent_constant(smoothness, step, num_steps)
@@ -252,9 +326,23 @@ def sgd_gradient_bound(risk_drop: Numbers, interference: Numbers, *, n: int, bat
 @_pure("risk_drop", "interference")
 def sgd_energy_bound(risk_drop: Numbers, interference: Numbers, *, n: int, batch_size: int, smoothness: float, step: float,
                      num_steps: int) -> Numbers:
-    """Bound on the mean expected energy along SGD with fresh uniform batches (``sgd-energy``); arguments in expectation.
+    """Bound on the mean expected energy along SGD with fresh uniform batches (``sgd-energy``).
 
-    Needs n > 1 and batch_size < n; the other arguments are those of ``sgd_gradient_bound``.
+    Args:
+        risk_drop, interference: As in ``sgd_gradient_bound``, in expectation.
+        n: Number of samples, at least 2.
+        batch_size: m < n.
+        smoothness, step, num_steps: As in ``sgd_gradient_bound``.
+
+    Returns:
+        (n−1)/c · (n·drop/((n−m) N) + M) with c = α(1 − Lα/2).
+
+    Raises:
+        ValueError: As ``sgd_gradient_bound``, and on a full batch.
+
+    Example:
+        >>> round(sgd_energy_bound(0.5, 0.01, n=8, batch_size=2, smoothness=1.0, step=0.5, num_steps=100), 4)
+        0.3111
     """
     _sizes(n, batch_size)
     require(batch_size < n, f"batch_size={batch_size} with n={n}", "batch_size < n",
@@ -269,11 +357,18 @@ def step_limit(lam_max: Numbers, *, batch_size: int, momentum: float = 0.0) -> N
 
     Args:
         lam_max: Largest eigenvalue of the structure matrix of a sample of the batch.
-        batch_size: m.
+        batch_size: Size m of a batch.
         momentum: β in [0, 1).
 
     Returns:
         The limit; below it nothing is promised.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> round(step_limit(40.0, batch_size=2, momentum=0.9), 4)
+        0.19
     """
     require_nonnegative(lam_max=lam_max)
     require_integer("batch_size", batch_size, 1)
@@ -293,6 +388,14 @@ def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 
 
     Returns:
         (lower, upper); the lower end is informative (positive) only for P ≳ 6K² ln K.
+
+    Raises:
+        ValueError: On numbers out of range, or with 2 ln K above P.
+
+    Example:
+        >>> lower, upper = near_isometry_bounds(num_outputs=10, num_parameters=1_000_000)
+        >>> round(lower, 3), round(upper, 3)
+        (0.967, 1.033)
     """
     K, P = num_outputs, num_parameters
     require_integer("num_outputs", K, 2)
@@ -307,7 +410,22 @@ def near_isometry_bounds(num_outputs: int, num_parameters: int, radius: float = 
 
 @_pure("output_range")
 def max_loss(output_range: Numbers, num_classes: int) -> Numbers:
-    """γ = log(1 + (K−1)e^osc), the largest cross-entropy when max f − min f ≤ osc (``max-loss``), in nats."""
+    """γ = log(1 + (K−1)e^osc), the largest cross-entropy when max f − min f ≤ osc (``max-loss``).
+
+    Args:
+        output_range: osc ≥ 0, how far the outputs of one sample may lie apart.
+        num_classes: K ≥ 2.
+
+    Returns:
+        γ in nats.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> round(max_loss(0.0, num_classes=10), 4), round(max_loss(20.0, num_classes=10), 4)  # from log 10 on
+        (2.3026, 22.1972)
+    """
     _classes(num_classes)
     require_nonnegative(output_range=output_range)
     return torch.nn.functional.softplus(output_range + np.log(num_classes - 1), threshold=100.0)
@@ -315,14 +433,45 @@ def max_loss(output_range: Numbers, num_classes: int) -> Numbers:
 
 @_pure("max_loss", "entropy_population", "entropy_sample")
 def generalization_range(max_loss: Numbers, entropy_population: Numbers, entropy_sample: Numbers) -> Pair:
-    """Ent_q(Y|U) − γ ≤ R − R̂ ≤ γ − Ent_q̂(Y|U) (``generalization-range``)."""
+    """Ent_q(Y|U) − γ ≤ R − R̂ ≤ γ − Ent_q̂(Y|U) (``generalization-range``).
+
+    Args:
+        max_loss: γ, over the population support.
+        entropy_population: Ent_q(Y|U), in the unit of the loss.
+        entropy_sample: Ent_q̂(Y|U), likewise.
+
+    Returns:
+        (lower, upper) for the gap R − R̂.
+
+    Raises:
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> generalization_range(max_loss=4.0, entropy_population=0.5, entropy_sample=0.25)
+        (-3.5, 3.75)
+    """
     require_nonnegative(max_loss=max_loss, entropy_population=entropy_population, entropy_sample=entropy_sample)
     return entropy_population - max_loss, max_loss - entropy_sample
 
 
 @_pure("max_loss", "tv")
 def tv_gap_bound(max_loss: Numbers, tv: Numbers) -> Numbers:
-    """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``)."""
+    """|R − R̂| ≤ γ·TV(q_UY, q̂_UY) (``tv-bound``).
+
+    Args:
+        max_loss: γ; the loss lies in [0, γ].
+        tv: The total variation of population and sample, in [0, 1].
+
+    Returns:
+        The bound, in the unit of the loss.
+
+    Raises:
+        ValueError: On numbers out of range, or shapes that do not broadcast.
+
+    Example:
+        >>> tv_gap_bound(max_loss=4.0, tv=0.125)
+        0.5
+    """
     require_nonnegative(max_loss=max_loss, tv=tv)
     require(bool((tv <= 1 + 1e-9).all()), f"`tv` {span(tv)}", "a total variation in [0, 1]")
     return max_loss * tv
@@ -330,7 +479,22 @@ def tv_gap_bound(max_loss: Numbers, tv: Numbers) -> Numbers:
 
 @_pure("probabilities")
 def tv_mean_bound(probabilities: Numbers, n: int) -> Numbers:
-    """E TV(q, q̂_n) ≤ ½ Σ √(q(1−q)/n), (..., s) -> (...,) (``tv-mean``)."""
+    """E TV(q, q̂_n) ≤ ½ Σ √(q(1−q)/n) (``tv-mean``).
+
+    Args:
+        probabilities: q of s outcomes, (..., s).
+        n: Sample size.
+
+    Returns:
+        The bound, (...,).
+
+    Raises:
+        ValueError: If ``probabilities`` are none, or ``n`` is no positive integer.
+
+    Example:
+        >>> round(tv_mean_bound([0.5, 0.5], n=25), 4)
+        0.1
+    """
     _distributions(probabilities=probabilities)
     require_integer("n", n, 1)
     return 0.5 * (probabilities * (1 - probabilities) / n).clamp(min=0).sqrt().sum(-1)
@@ -353,6 +517,13 @@ def generalization_tail(max_loss: Numbers, support: int, n: int, delta: float) -
 
     Returns:
         The bound on |R − R̂|; vacuous once it exceeds γ.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> round(generalization_tail(max_loss=4.0, support=30, n=10_000, delta=0.05), 4)
+        0.1567
     """
     require_nonnegative(max_loss=max_loss)
     _confidence(n, delta)
@@ -373,6 +544,13 @@ def fixed_predictor_tail(max_loss: Numbers, n: int, delta: float, entropy: Numbe
     Returns:
         The smallest of Hoeffding's, Chebyshev's and Bernstein's bounds, each of which holds by itself with probability
         1 − δ; which is smallest depends on the arguments alone, so the choice costs nothing.
+
+    Raises:
+        ValueError: On numbers out of range, such as an entropy above γ.
+
+    Example:
+        >>> round(fixed_predictor_tail(max_loss=4.0, n=10_000, delta=0.05), 4)
+        0.0543
     """
     require_nonnegative(max_loss=max_loss)
     _confidence(n, delta)

@@ -18,6 +18,13 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
 
     Returns:
         A number in [−1, 1]; nan if a value is not positive and finite, or if x or y is constant.
+
+    Raises:
+        ValueError: On fewer than two measurements, or sequences of different length.
+
+    Example:
+        >>> round(pearson([1, 10, 100], [2, 20, 200]), 6)
+        1.0
     """
     x, y = _logarithms(x, y)
     require(len(x) >= 2, f"{len(x)} measurements", "at least 2")
@@ -34,6 +41,13 @@ def local_pearson(x: ArrayLike, y: ArrayLike, window: int = 50) -> np.ndarray:
 
     Returns:
         (n − window + 1,); nan where the window holds a value that is not positive and finite, or where x or y is constant.
+
+    Raises:
+        ValueError: On a window that does not fit, or sequences of different length.
+
+    Example:
+        >>> print(local_pearson([1, 2, 4, 2], [1, 3, 9, 27], window=2).round(6))  # both rise twice, then one falls
+        [ 1.  1. -1.]
     """
     x, y = _logarithms(x, y)
     require_integer("window", window)
@@ -50,6 +64,14 @@ def changes_pearson(x: ArrayLike, y: ArrayLike) -> float:
 
     Returns:
         A number in [−1, 1]; nan if a value is not positive and finite, or if x or y always changes by the same factor.
+
+    Raises:
+        ValueError: On fewer than three measurements, or sequences of different length.
+
+    Example:
+        >>> falling, also_falling = [16, 8, 2, 1], [16, 4, 2, 1]
+        >>> round(pearson(falling, also_falling), 2), round(changes_pearson(falling, also_falling), 2)
+        (0.96, -0.5)
     """
     x, y = _logarithms(x, y)
     require(len(x) >= 3, f"{len(x)} measurements", "at least 3, which make two changes")

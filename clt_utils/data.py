@@ -29,8 +29,13 @@ class Dataset:
     Attributes:
         inputs: Images with values in [0, 1], (n, C, H, W) float32.
         targets: Labels from 0 to ``num_classes - 1``, (n,) int64.
-        num_classes: K.
+        num_classes: Number K of classes.
         name: What ``load`` was asked for.
+
+    Example:
+        >>> digits = load("digits", limit=10)
+        >>> len(digits), digits.inputs.shape, digits.num_classes
+        (10, torch.Size([10, 1, 28, 28]), 10)
     """
 
     inputs: Tensor
@@ -65,6 +70,11 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
         ValueError: On an unknown name or split, or a size or limit that makes no sense.
         ConnectionError: If the files are neither at ``root`` nor to be downloaded or read.
         PermissionError: If they must be downloaded and ``root`` cannot be written to.
+
+    Example:
+        >>> digits = load("digits", size=8, limit=20)
+        >>> digits.inputs.shape, digits.targets.bincount()
+        (torch.Size([20, 1, 8, 8]), tensor([2, 2, 2, 2, 2, 2, 2, 2, 2, 2]))
     """
     require_name("data set", name, NAMES)
     require_name("split", split, ("train", "test"))
@@ -87,9 +97,17 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
 def cache_folder() -> Path:
     """Where downloads and cached runs go: the environment variable CLT_CACHE, or ``~/.cache/clt_utils`` if it is unset or empty.
 
+    Returns:
+        The folder, which need not be there yet.
+
     Raises:
         RuntimeError: If there is no home folder to put it in.
         NotADirectoryError: If something else than a folder has that name.
+
+    Example:
+        >>> os.environ["CLT_CACHE"] = "runs"
+        >>> print(cache_folder())
+        runs
     """
     named = os.environ.get("CLT_CACHE", "").strip() or "~/.cache/clt_utils"
     try:
@@ -104,8 +122,19 @@ def cache_folder() -> Path:
 def writable(folder: Path) -> Path:
     """The folder itself, made if it is missing.
 
+    Args:
+        folder: A ``pathlib.Path``.
+
+    Returns:
+        The same.
+
     Raises:
+        TypeError: If it is no path.
         PermissionError: If nothing can be written there.
+
+    Example:
+        >>> print(writable(Path("new")))
+        new
     """
     require_kind("folder", folder, Path, "a `pathlib.Path`")
     try:

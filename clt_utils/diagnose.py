@@ -40,6 +40,11 @@ class Layer:
         error: Its standard error.
         plug_in: The same without correction.
         shuffled: The plug-in with labels shuffled, where the truth is Ent_Φ(Y): how large the bias is.
+
+    Example:
+        >>> layer = Layer("fc1", left=0.31, error=0.02, plug_in=0.24, shuffled=1.9)
+        >>> f"{layer.name}: {layer.left} ± {layer.error}"
+        'fc1: 0.31 ± 0.02'
     """
 
     name: str
@@ -59,6 +64,11 @@ class Report:
         layers: A ``Layer`` for each named layer.
         advice: What to try next, the most pressing first.
         samples: How many samples were read, and on how many of them spectra were measured.
+
+    Example:
+        >>> print(Report(problems=("No parameter requires a gradient.",)))
+        Diagnosis: nothing was measured.
+          - No parameter requires a gradient.
     """
 
     problems: tuple[str, ...] = ()
@@ -169,6 +179,14 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
 
     Raises:
         ValueError: If ``model`` is no module, or the arguments make no sense.
+
+    Example:
+        >>> batch = torch.eye(2).repeat(4, 1), torch.tensor([0, 1] * 4)
+        >>> net = nn.Linear(2, 2)
+        >>> _ = [nn.init.zeros_(p) for p in net.parameters()]  # so it knows nothing
+        >>> report = diagnose(net, [batch], probes=4, progress=False)
+        >>> report.samples, round(report.numbers["risk"], 4)
+        ((8, 4), 0.6931)
     """
     require(isinstance(model, nn.Module), f"a model of type {type(model).__name__}", "an `nn.Module`")
     require(probes >= 1 and limit >= 2 and cells >= 2, f"probes={probes}, limit={limit}, cells={cells}", "at least 1, 2 and 2")
@@ -458,6 +476,12 @@ class Watch:
     Attributes:
         rows: One dict a measurement: step, risk, energy, lam_min, lam_max, lower, upper.
         spent: Seconds spent measuring.
+
+    Example:
+        >>> watch = Watch(nn.Linear(2, 2), torch.eye(2), torch.tensor([0, 1]))
+        >>> watch(step=0)
+        >>> list(watch.rows[0])
+        ['step', 'risk', 'energy', 'lam_min', 'lam_max', 'lower', 'upper']
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON,

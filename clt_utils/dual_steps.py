@@ -18,6 +18,11 @@ class Smoothness:
         value: Ψ(d), (..., P) -> (...,).
         conjugate: Ψ*(g), (..., P) -> (...,): by how much one step lowers F, at least.
         step: ∇Ψ*(g), (P,) -> (P,), the step itself.
+
+    Example:
+        >>> quadratic = power_smoothness(L=4.0, p=2)
+        >>> print(quadratic.step(np.array([2.0, 0.0])), quadratic.conjugate(np.array([2.0, 0.0])))  # ∇F/L lowers F by ‖∇F‖²/(2L)
+        [0.5 0. ] 0.5
     """
 
     value: Callable
@@ -26,7 +31,22 @@ class Smoothness:
 
 
 def power_smoothness(L: float, p: float) -> Smoothness:
-    """Ψ(d) = (L/p)‖d‖^p: ∇F is Hölder continuous with exponent p − 1 and constant L; p = 2 is ordinary smoothness."""
+    """Ψ(d) = (L/p)‖d‖^p: ∇F is Hölder continuous with exponent p − 1 and constant L; p = 2 is ordinary smoothness.
+
+    Args:
+        L: The constant, above 0.
+        p: The power, above 1.
+
+    Returns:
+        A ``Smoothness``.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> print(power_smoothness(L=1.0, p=1.5).value(np.array([3.0, 4.0])).round(4))  # ‖d‖ = 5
+        7.4536
+    """
     require_number("L", L, "(0, ∞)")
     require_number("p", p, "(1, ∞)")
     q = p / (p - 1)
@@ -35,7 +55,22 @@ def power_smoothness(L: float, p: float) -> Smoothness:
 
 
 def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
-    """Ψ(d) = Σ_i (L_i/p)|d_i|^p with a constant for each coordinate, L (P,): every coordinate takes a step of its own."""
+    """Ψ(d) = Σ_i (L_i/p)|d_i|^p with a constant for each coordinate: every coordinate takes a step of its own.
+
+    Args:
+        L: The constants, above 0, (P,).
+        p: The power, above 1.
+
+    Returns:
+        A ``Smoothness``.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> print(separable_smoothness(np.array([1.0, 4.0]), p=2).step(np.array([2.0, 2.0])))
+        [2.  0.5]
+    """
     L = real_array("L", L)
     require(bool((L > 0).all()), f"L {span(L)}", "positive numbers, one a coordinate")
     require_number("p", p, "(1, ∞)")
@@ -45,7 +80,21 @@ def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
 
 
 def quadratic_smoothness(H: np.ndarray) -> Smoothness:
-    """Ψ(d) = ½ dᵀHd for a positive definite H (P, P): the step is −H⁻¹∇F, as if H were the Hessian."""
+    """Ψ(d) = ½ dᵀHd for a positive definite H: the step is −H⁻¹∇F, as if H were the Hessian.
+
+    Args:
+        H: A positive definite matrix, (P, P).
+
+    Returns:
+        A ``Smoothness``.
+
+    Raises:
+        ValueError: If H is not one symmetric and positive definite matrix.
+
+    Example:
+        >>> print(quadratic_smoothness(np.diag([1.0, 4.0])).step(np.array([2.0, 2.0])))
+        [2.  0.5]
+    """
     H = real_array("H", H, dims=2)
     require(H.ndim == 2 and H.dtype != np.float16, f"H {H.dtype} of shape {H.shape}", "one matrix (P, P) in float32 or float64")
     require_symmetric("H", H)
@@ -58,7 +107,23 @@ def quadratic_smoothness(H: np.ndarray) -> Smoothness:
 
 
 def ball_smoothness(L: float, radius: float) -> Smoothness:
-    """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) for ‖d‖ ≤ ρ, ∞ beyond: no step is longer than ρ, a smooth kind of clipping."""
+    """Ψ(d) = Lρ²(1 − √(1 − ‖d‖²/ρ²)) for ‖d‖ ≤ ρ, ∞ beyond: no step is longer than ρ, a smooth kind of clipping.
+
+    Args:
+        L: The constant, above 0.
+        radius: ρ, above 0.
+
+    Returns:
+        A ``Smoothness``.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> step = ball_smoothness(L=1.0, radius=0.5).step
+        >>> print(step(np.array([0.01])).round(3), step(np.array([100.0])).round(3))
+        [0.01] [0.5]
+    """
     require_number("L", L, "(0, ∞)")
     require_number("radius", radius, "(0, ∞)")
     scale = lambda g: np.sqrt((L * radius) ** 2 + _norm(g) ** 2)
@@ -84,6 +149,15 @@ def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective,
 
     Returns:
         (objective, smoothness); ``objective(theta)`` returns F and its gradient.
+
+    Raises:
+        ValueError: On shapes that do not fit, or a power outside (1, 2].
+
+    Example:
+        >>> objective, smoothness = power_regression(np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), p=2)
+        >>> value, gradient = objective(np.array([0.0]))
+        >>> print(value, gradient)
+        1.25 [-2.5]
     """
     a, y = real_array("a", a, dims=2), real_array("y", y, dims=1)
     require(a.ndim == 2 and y.shape == a.shape[:1], f"a of shape {a.shape} and y of shape {y.shape}", "shapes (m, P) and (m,)")
@@ -98,7 +172,26 @@ def power_regression(a: np.ndarray, y: np.ndarray, p: float) -> tuple[Objective,
 
 
 def descend(objective: Objective, theta: np.ndarray, step: Callable[[np.ndarray], np.ndarray], num_steps: int) -> np.ndarray:
-    """F along θ⁺ = θ − step(∇F(θ)) -> values (num_steps + 1,); inf from where it is not finite any more."""
+    """F along θ⁺ = θ − step(∇F(θ)).
+
+    Args:
+        objective: A function of θ that returns F and its gradient.
+        theta: Where to start, (P,).
+        step: A function of the gradient, such as ``Smoothness.step``.
+        num_steps: Number N of steps.
+
+    Returns:
+        The values of F, (N + 1,); inf from where it is not finite any more.
+
+    Raises:
+        TypeError: If ``objective`` or ``step`` is no function.
+        ValueError: On a ``theta`` that is no vector, or a number of steps that is none.
+
+    Example:
+        >>> objective, smoothness = power_regression(np.array([[1.0], [2.0]]), np.array([1.0, 2.0]), p=2)
+        >>> print(descend(objective, np.array([0.0]), smoothness.step, num_steps=2).round(6))  # there in one step
+        [1.25 0.   0.  ]
+    """
     require_callable("objective", objective, "a function of θ that returns F and its gradient, as `power_regression` makes one")
     require_callable("step", step, "a function of the gradient, such as `Smoothness.step`")
     require_integer("num_steps", num_steps, 0)

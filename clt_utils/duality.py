@@ -37,6 +37,11 @@ class Generator:
         loss: d_Φ(μ; f) without cancellation, (..., K), (..., K) -> (...,); None for Φ(μ) + Φ*(f) − ⟨μ, f⟩ as it stands.
         domain: The domain in symbols.
         constants: What else is known of σ and β_Φ: other norms, smaller regions.
+
+    Example:
+        >>> outputs = torch.tensor([0.0, 0.0])
+        >>> SHANNON.predict(outputs), SHANNON.conjugate(outputs)  # ½ and ½; log 2
+        (tensor([0.5000, 0.5000]), tensor(0.6931))
     """
 
     name: str
@@ -53,7 +58,17 @@ class Generator:
 
 
 def require_generator(generator: object) -> None:
-    """Raise ``TypeError`` unless ``generator`` is one: its name in quotes, or the function ``tsallis`` itself, is not."""
+    """Raise ``TypeError`` unless ``generator`` is one: its name in quotes, or the function ``tsallis`` itself, is not.
+
+    Args:
+        generator: What was given where a ``Generator`` is expected.
+
+    Raises:
+        TypeError: If it is none.
+
+    Example:
+        >>> require_generator(tsallis(1.5))
+    """
     require_kind("generator", generator, Generator, "a Generator, such as `clt_utils.duality.SHANNON`")
 
 
@@ -276,6 +291,13 @@ def tsallis(alpha: float) -> Generator:
 
     Raises:
         ValueError: If alpha is not a finite number above 1.
+
+    Example:
+        >>> outputs = torch.tensor([1.0, 0.8, -2.0])
+        >>> tsallis(1.5).predict(outputs)
+        tensor([0.5705, 0.4295, 0.0000])
+        >>> SHANNON.predict(outputs)  # softmax never says zero
+        tensor([0.5352, 0.4382, 0.0266])
     """
     require_number("alpha", alpha, "(1, ∞)", "Use SHANNON for alpha = 1.")
     alpha = float(alpha)
@@ -314,6 +336,11 @@ def power(p: float) -> Generator:
 
     Raises:
         ValueError: If p is not a finite number above 1.
+
+    Example:
+        >>> cubic = power(3)
+        >>> cubic.predict(torch.tensor([5.0, -2.0]))  # the root, with its sign
+        tensor([ 2.2361, -1.4142])
     """
     require_number("p", p, "(1, ∞)")
     p = float(p)
@@ -360,6 +387,13 @@ def fenchel_young_loss(generator: Generator, targets: Tensor, outputs: Tensor) -
     Raises:
         TypeError: If targets or outputs are not tensors.
         ValueError: On labels out of range, shapes that do not match, NaNs, or targets outside the domain.
+
+    Example:
+        >>> outputs = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+        >>> fenchel_young_loss(SHANNON, torch.tensor([0, 0]), outputs)  # cross-entropy
+        tensor([0.6931, 0.1269])
+        >>> fenchel_young_loss(SQUARED, torch.tensor([0, 0]), outputs)
+        tensor([0.5000, 0.5000])
     """
     return _loss(generator, as_mean(generator, targets, outputs), outputs)
 
@@ -373,8 +407,23 @@ def _loss(generator: Generator, mu: Tensor, f: Tensor) -> Tensor:
 def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     """The targets as mean vectors (..., K) of the outputs' dtype: labels become one-hot, means are checked.
 
-    Args, Raises: as for ``fenchel_young_loss``. The checks of values cost one synchronization on a GPU; inside
-    ``torch.compile`` and ``torch.func.vmap``, where values are not known, they are left out.
+    The checks of values cost one synchronization on a GPU; inside ``torch.compile`` and ``torch.func.vmap``, where values are not
+    known, they are left out.
+
+    Args:
+        generator, targets, outputs: As for ``fenchel_young_loss``.
+
+    Returns:
+        The mean vectors, (..., K).
+
+    Raises:
+        TypeError: As ``fenchel_young_loss``.
+        ValueError: As ``fenchel_young_loss``.
+
+    Example:
+        >>> as_mean(SHANNON, torch.tensor([2, 0]), torch.zeros(2, 3))
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
     """
     require_generator(generator)
     for name, given in {"targets": targets, "outputs": outputs}.items():
@@ -429,10 +478,25 @@ def _explain(generator: Generator, targets: Tensor, mu: Tensor, outputs: Tensor,
 
 
 def dual(generator: Generator, mu: Tensor) -> Tensor:
-    """∇Φ(μ), outputs whose prediction is μ; shape (..., K) -> (..., K) (slug ``gradient-inverse``).
+    """∇Φ(μ), outputs whose prediction is μ (slug ``gradient-inverse``).
 
     On the simplex other outputs with the same prediction differ from these by a constant. Where Φ is infinitely steep at
     the border of its domain (Shannon, Poisson: μ_k = 0) an output is infinite.
+
+    Args:
+        generator: The generator Φ.
+        mu: Points of its domain, (..., K).
+
+    Returns:
+        The outputs, (..., K).
+
+    Raises:
+        TypeError: If ``generator`` is no ``Generator`` or ``mu`` no tensor of real numbers.
+
+    Example:
+        >>> outputs = dual(SHANNON, torch.tensor([0.2, 0.8]))
+        >>> SHANNON.predict(outputs)
+        tensor([0.2000, 0.8000])
     """
     require_generator(generator)
     require_tensor("mu", mu, dims=1)
@@ -453,6 +517,11 @@ def bregman_divergence(generator: Generator, mu: Tensor, nu: Tensor) -> Tensor:
 
     Raises:
         ValueError: If mu or nu lies outside the domain or the shapes do not match.
+
+    Example:
+        >>> mu, nu = torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1])
+        >>> bregman_divergence(SHANNON, mu, nu), bregman_divergence(SHANNON, nu, mu)  # KL, both ways
+        (tensor(0.5108), tensor(0.3681))
     """
     mu, nu = as_mean(generator, mu, nu), as_mean(generator, nu, nu)
     slope = dual(generator, nu)

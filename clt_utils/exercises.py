@@ -53,6 +53,10 @@ def check_answer(exercise: str, value: object) -> None:
     Raises:
         ValueError: On an exercise without a self-check; names the closest ones.
         TypeError: On a value of another type.
+
+    Example:
+        >>> check_answer("ex-two-annotators", ...)
+        ex-two-annotators: put your answer in place of the dots.
     """
     if os.environ.get(RECORD_INTO):
         record(Path(os.environ[RECORD_INTO]), exercise, value)
@@ -64,7 +68,22 @@ def check_answer(exercise: str, value: object) -> None:
 
 
 def verdict(answer: dict[str, Any], value: object) -> str:
-    """What to say about ``value``, given the exercise's record in ``answers.json``."""
+    """What to say about an answer.
+
+    Args:
+        answer: The exercise's record in ``answers.json``.
+        value: The answer, as for ``check_answer``.
+
+    Returns:
+        A sentence.
+
+    Raises:
+        TypeError: On a value of another type.
+
+    Example:
+        >>> print(verdict(load_answers()["ex-two-annotators"], "about a half"))
+        given 1 entry, asked for 2, in the order of the exercise.
+    """
     entries, hashes, hint = _entries(value), answer["hashes"], answer.get("hint", "")
     if any(entry is ... for entry in entries):
         return "put your answer in place of the dots."
@@ -138,14 +157,37 @@ def _hash(salt: str, i: int, key: str) -> str:
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """A number with its noun: "1 entry", "2 entries"."""
+    """A number with its noun.
+
+    Args:
+        number: How many.
+        one, many: The noun, for one and for more.
+
+    Returns:
+        A text.
+
+    Example:
+        >>> counted(1, "entry", "entries"), counted(2, "entry", "entries")
+        ('1 entry', '2 entries')
+    """
     return f"{number} {one if number == 1 else many}"
 
 
 # ---- recording
 
 def load_answers(path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The records of all self-checks by exercise; of the package itself unless a path, or the recording, says otherwise."""
+    """The records of all self-checks by exercise.
+
+    Args:
+        path: A file of answers; the package's own unless it, or the recording, says otherwise.
+
+    Returns:
+        A dict of records, empty if there is no such file.
+
+    Example:
+        >>> "ex-two-annotators" in load_answers()
+        True
+    """
     path = path or Path(os.environ.get(RECORD_INTO) or ANSWERS)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -160,6 +202,11 @@ def record(path: Path, exercise: str, value: object) -> None:
 
     Raises:
         ValueError: On a name that is not a label, or a value that mixes numbers, bools and texts.
+
+    Example:
+        >>> record(Path("answers.json"), "ex-two-coins", 2 * math.log(2))
+        >>> load_answers(Path("answers.json"))["ex-two-coins"]["kind"]
+        'number'
     """
     require(re.fullmatch(r"ex-[a-z0-9-]+", exercise), f"the label {exercise!r}", "one like 'ex-two-annotators'")
     answers, entries = load_answers(path), _entries(value)
@@ -177,7 +224,19 @@ def record(path: Path, exercise: str, value: object) -> None:
 
 
 def run_notebook(path: Path) -> None:
-    """Run a notebook where it lies; its outputs are not kept."""
+    """Run a notebook where it lies; its outputs are not kept.
+
+    Args:
+        path: The file.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: If a cell fails.
+
+    Example:
+        >>> import nbformat
+        >>> nbformat.write(nbformat.v4.new_notebook(), "empty.ipynb")
+        >>> run_notebook(Path("empty.ipynb"))
+    """
     import nbformat
     from nbclient import NotebookClient
 
@@ -186,7 +245,16 @@ def run_notebook(path: Path) -> None:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """The command: run notebooks, and record what their solutions give to ``check_answer``."""
+    """The command: run notebooks, and record what their solutions give to ``check_answer``.
+
+    Args:
+        arguments: Words of the command line; those of this process by default.
+
+    Example:
+        >>> import nbformat
+        >>> nbformat.write(nbformat.v4.new_notebook(), "empty.ipynb")
+        >>> main(["record", "empty.ipynb", "--answers", "answers.json"])  # no self-check in it, nothing to record
+    """
     parser = argparse.ArgumentParser(prog="python -m clt_utils.exercises", description=main.__doc__)
     parser.add_argument("command", choices=["record"])
     parser.add_argument("notebooks", nargs="+", type=Path)

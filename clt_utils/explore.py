@@ -49,6 +49,14 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
 
     Raises:
         ValueError: On an axis or a value that the source does not have.
+
+    Example:
+        >>> def figure(point):
+        ...     fig, ax = plots.fixed_axes()
+        ...     ax.plot([0, point["depth"]], [1, 2], label="risk")
+        ...     return fig
+        >>> explore(None, figure, depth=[2, 4]).points
+        [{'depth': 2}, {'depth': 4}]
     """
     require(axes, "no axis", "at least one list of values, like depth=[2, 4, 8]")
     for name, values in axes.items():
@@ -70,6 +78,11 @@ class Explorer:
         source: The ``Sweep`` whose runs are drawn, or None.
         axes: The values of each slider, a dict of lists.
         points: All points, the last axis fastest.
+
+    Example:
+        >>> explorer = explore(None, lambda point: plots.fixed_axes()[0], alt=lambda point: "Nothing is drawn here.", depth=[2, 4])
+        >>> explorer.frame({"depth": 4})[1]
+        'Depth 4. Nothing is drawn here.'
     """
 
     def __init__(self, source: Sweep | None, figure: Callable[..., Figure], alt: Callable[..., str] | None,
@@ -175,6 +188,12 @@ class Live:
         turn: Counts the sliders' moves and the buttons' clicks: training for an earlier turn is out of date.
         thread: Of the last training.
         widget: All of them together.
+
+    Example:
+        >>> live = explore(None, lambda point: plots.fixed_axes()[0], alt=lambda point: "Nothing is drawn here.", depth=[2, 4]).live
+        >>> live.controls["depth"].value = 4
+        >>> live.point
+        {'depth': 4}
     """
 
     def __init__(self, explorer: Explorer) -> None:

@@ -27,6 +27,15 @@ def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: As ``plots.draw_curve``.
+
+    Example:
+        >>> run = {name: np.geomspace(4.0, 1.0, 8) for name in (*CURVES, "epoch")}
+        >>> fig = side_by_side({"depth 2": [run], "depth 4": [run]})
+        >>> [ax.get_title() for ax in fig.axes]
+        ['depth 2', 'depth 4']
     """
     fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
     for ax, (title, traces) in zip(axes[0], groups.items()):
@@ -48,6 +57,14 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
 
     Returns:
         A matplotlib figure with three panels over the epochs.
+
+    Raises:
+        ValueError: As ``plots.draw_curve``, and on a window that does not fit.
+
+    Example:
+        >>> run = {name: np.geomspace(4.0, 1.0, 8) for name in (*CURVES, "epoch")}
+        >>> len(watched([run], window=4).axes)
+        3
     """
     fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.4))
     for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
@@ -78,6 +95,12 @@ def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -
 
     Returns:
         A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
+
+    Example:
+        >>> run = {name: np.geomspace(4.0, 1.0, 8) for name in (*CURVES, "epoch")}
+        >>> fig = start_and_end({"depth": {2: ([run], [run]), 4: ([run], [run])}})
+        >>> len(fig.axes) == len(MEASURES)
+        True
     """
     fig, axes = plt.subplots(len(MEASURES), len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
     for column, (group, values) in zip(axes.T, groups.items()):
@@ -127,6 +150,11 @@ def energy_and_optimum() -> Figure:
 
     Returns:
         A matplotlib figure.
+
+    Example:
+        >>> fig = energy_and_optimum()
+        >>> fig.axes[0].get_title()[:18]
+        'targets 0.5 and 4:'
     """
     theta = np.linspace(-2.6, 2.6, POINTS)
     fig, axes = plt.subplots(3, 2, figsize=(6.6, 5.4), sharex=True, sharey="row")
@@ -157,6 +185,11 @@ def framework() -> Figure:
 
     Returns:
         A matplotlib figure.
+
+    Example:
+        >>> fig = framework()
+        >>> any("Trainability" in text.get_text() for text in fig.axes[0].texts)
+        True
     """
     fig, ax = _canvas(100, 80)
     black, blue, vermillion, green = (COLORS[name] for name in ("black", "blue", "vermillion", "green"))
@@ -193,6 +226,11 @@ def models_ab() -> Figure:
 
     Returns:
         A matplotlib figure.
+
+    Example:
+        >>> fig = models_ab()
+        >>> any("Model A" in text.get_text() for text in fig.axes[0].texts)
+        True
     """
     fig, ax = _canvas(100, 41)
     black, blue, vermillion = (COLORS[name] for name in ("black", "blue", "vermillion"))

@@ -40,6 +40,14 @@ def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.n
 
     Returns:
         (inputs (2^pixels, pixels) of zeros and ones, joint (2^pixels, 3)); labels: 0 right half, 1 a tie, 2 left half.
+
+    Raises:
+        ValueError: On an odd number of pixels, or numbers out of range.
+
+    Example:
+        >>> inputs, joint = brighter_half(pixels=2, noise=0.1)
+        >>> print(inputs[1], joint[1].round(4))  # white on the right: class 0, up to noise
+        [0 1] [0.225  0.0125 0.0125]
     """
     require_integer("pixels", pixels, 2)
     require(pixels % 2 == 0, f"pixels={pixels}", "an even number of pixels")
@@ -79,7 +87,22 @@ def strip_features(inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def number_rows(rows: np.ndarray) -> np.ndarray:
-    """Numbers 0, 1, … for the distinct rows of an array, (n, ...) -> (n,): features as the functions here want them."""
+    """Numbers 0, 1, … for the distinct rows of an array: features as the functions here want them.
+
+    Args:
+        rows: Numbers, (n, ...).
+
+    Returns:
+        Integers, (n,): rows are equal if their numbers are.
+
+    Raises:
+        TypeError: If ``rows`` holds anything but real numbers.
+        ValueError: If it is a single number, or holds a NaN.
+
+    Example:
+        >>> print(number_rows([[0.5, 0.5], [0.1, 0.9], [0.5, 0.5]]))
+        [1 0 1]
+    """
     rows = real_array("rows", rows, dims=1)
     return np.unique(rows.reshape(len(rows), -1), axis=0, return_inverse=True)[1].ravel()
 
@@ -94,6 +117,14 @@ def merge(joint: np.ndarray, features: np.ndarray, num_features: int | None = No
 
     Returns:
         (..., n_u, K).
+
+    Raises:
+        ValueError: On features that are no integers from 0 on, or not one for each row.
+
+    Example:
+        >>> print(merge([[0.2, 0.1], [0.3, 0.0], [0.0, 0.4]], features=[0, 0, 1]))
+        [[0.5 0.1]
+         [0.  0.4]]
     """
     joint = real_array("joint", joint, dims=2)
     features = integers("features", features, 0, advice="Number them with `number_rows`.")
@@ -110,7 +141,26 @@ def merge(joint: np.ndarray, features: np.ndarray, num_features: int | None = No
 
 
 def draw(rng: np.random.Generator, joint: np.ndarray, n: int, draws: int | None = None) -> np.ndarray:
-    """Empirical joints q̂ of n i.i.d. pairs -> the joint's shape, or (draws, *shape) if ``draws`` is given."""
+    """Empirical joints q̂ of n i.i.d. pairs.
+
+    Args:
+        rng: A random generator of numpy.
+        joint: Probabilities, or numbers proportional to them, any shape.
+        n: Sample size.
+        draws: How many samples to draw; None for one.
+
+    Returns:
+        Shares of the sample, of the joint's shape; with ``draws`` so many of them, (draws, ...).
+
+    Raises:
+        TypeError: If ``rng`` is no random generator of numpy.
+        ValueError: On numbers out of range, or a joint without a positive and finite sum.
+
+    Example:
+        >>> sample = draw(np.random.default_rng(0), [[0.5, 0.0], [0.25, 0.25]], n=100)
+        >>> print(sample.shape, sample.sum().round(6), sample[0, 1])
+        (2, 2) 1.0 0.0
+    """
     require_kind("rng", rng, np.random.Generator, "a random generator of numpy", "Make one with `np.random.default_rng(seed)`.")
     require_integer("n", n, 1)
     require_integer("draws", draws, 0, optional=True)
@@ -122,7 +172,21 @@ def draw(rng: np.random.Generator, joint: np.ndarray, n: int, draws: int | None 
 
 
 def cross_entropies(outputs: np.ndarray) -> np.ndarray:
-    """−log p_y of every label y, (..., K) -> (..., K): multiply by a joint and add up for the risk of a predictor."""
+    """−log p_y of every label y: multiply by a joint and add up for the risk of a predictor.
+
+    Args:
+        outputs: Of the predictor, one row a feature, (..., K).
+
+    Returns:
+        The cross-entropies in nats, (..., K).
+
+    Raises:
+        ValueError: If ``outputs`` is a single number, or holds a NaN.
+
+    Example:
+        >>> print(cross_entropies([0.0, 0.0]).round(4))  # log 2, whatever the label
+        [0.6931 0.6931]
+    """
     return -log_softmax(real_array("outputs", outputs, dims=1), axis=-1)
 
 
@@ -154,7 +218,23 @@ def label_losses(outputs: np.ndarray, labels: np.ndarray, reach: float = np.inf)
 
 
 def fit_table(counts: np.ndarray, clip: float) -> np.ndarray:
-    """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip], (..., n_u, K)."""
+    """Outputs fitted to counts of (u, y): smoothed log frequencies, centred and clipped to [−clip, clip].
+
+    Args:
+        counts: How often each feature u came with each label y, (..., n_u, K).
+        clip: The largest output, at least 0.
+
+    Returns:
+        The outputs, (..., n_u, K).
+
+    Raises:
+        ValueError: On negative counts or a negative clip.
+
+    Example:
+        >>> print(fit_table([[9, 1], [0, 5]], clip=1.5).round(3))
+        [[ 1.056 -1.056]
+         [-1.5    1.5  ]]
+    """
     counts = real_array("counts", counts, dims=1)
     require_nonnegative(counts=counts)
     require_number("clip", clip, "[0, ∞)")
@@ -196,6 +276,14 @@ def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:
 
     Returns:
         (...,): the worst row is found for each feature by itself.
+
+    Raises:
+        ValueError: On fewer than two dimensions, or a negative clip.
+
+    Example:
+        >>> difference = np.array([[0.1, -0.1], [0.0, 0.0]])
+        >>> print(largest_gap(difference, clip=1.0).round(4))  # 0.1 times the difference of two outputs, 2
+        0.2
     """
     difference = real_array("difference", difference, dims=2)
     require_number("clip", clip, "[0, ∞)")
@@ -205,7 +293,22 @@ def largest_gap(difference: np.ndarray, clip: float) -> np.ndarray:
 
 
 def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
-    """E TV(q, q̂_n), exactly, (..., s) -> (...,): half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``)."""
+    """E TV(q, q̂_n), exactly: half the sum of De Moivre's mean absolute deviations (slug ``tv-mean``).
+
+    Args:
+        probabilities: q of s outcomes, (..., s).
+        n: Sample size.
+
+    Returns:
+        The expectation, (...,).
+
+    Raises:
+        ValueError: If ``probabilities`` are none, or ``n`` is no positive integer.
+
+    Example:
+        >>> print(expected_tv([[0.5, 0.5], [0.9, 0.1]], n=25).round(4))
+        [0.0806 0.0489]
+    """
     require_distribution("probabilities", real_tensor("probabilities", probabilities), dims=1)
     require_integer("n", n, 1)
     q = np.asarray(probabilities)
@@ -214,7 +317,24 @@ def expected_tv(probabilities: np.ndarray, n: int) -> np.ndarray:
 
 
 def count(features: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
-    """How often each feature came with each label: integers (n,) and (n,) -> counts (n_u, K), empty features left out."""
+    """How often each feature came with each label.
+
+    Args:
+        features: A number, or a row of them, for each sample, (n,) or (n, ...).
+        targets: Labels from 0 to K − 1, (n,).
+        num_classes: Number K of classes.
+
+    Returns:
+        Counts, (n_u, K); features that never came are left out.
+
+    Raises:
+        ValueError: On labels out of range, or not one a feature.
+
+    Example:
+        >>> print(count(features=[3, 3, 8], targets=[0, 1, 1], num_classes=2))
+        [[1 1]
+         [0 1]]
+    """
     require_integer("num_classes", num_classes, 1)
     features, targets = number_rows(features), integers("labels", targets, 0, num_classes - 1)
     require(targets.shape == features.shape, f"targets of shape {targets.shape} for {len(features)} features", "one label a feature, (n,)")
@@ -232,6 +352,11 @@ class Estimate:
         jackknife: The same with the bias of order 1/n removed by leaving out one sample at a time.
         miller_madow: Shannon only: the plug-in plus (cells seen − features seen)/(2n); nan for other generators.
         error: Standard error by the jackknife.
+
+    Example:
+        >>> estimate = estimate_conditional_entropy([[3, 1], [0, 4]])
+        >>> print(round(estimate.plug_in, 4), round(estimate.miller_madow, 4))  # 3 cells and 2 features were seen
+        0.2812 0.3437
     """
 
     plug_in: float
@@ -254,6 +379,11 @@ def estimate_conditional_entropy(counts: np.ndarray, generator: Generator = SHAN
 
     Raises:
         ValueError: If there are fewer than two samples, or counts that are not whole.
+
+    Example:
+        >>> estimate = estimate_conditional_entropy([[3, 1], [0, 4]])
+        >>> print(f"{estimate.jackknife:.3f} ± {estimate.error:.3f} nats")
+        0.409 ± 0.270 nats
     """
     require_generator(generator)
     counts = real_array("counts", counts, dims=2)

@@ -19,6 +19,13 @@ def together(seen: Probe) -> Probe:
 
     Raises:
         TypeError: If ``seen`` is no ``Probe``.
+
+    Example:
+        >>> from torch import nn, tensor
+        >>> from clt_utils.structure import probe
+        >>> seen = probe(nn.Linear(1, 2), tensor([[1.0], [3.0]]), tensor([0, 1]))
+        >>> round(together(seen).lam_min.item(), 3), round(together(seen).lam_max.item(), 3)  # x² + 1
+        (2.0, 10.0)
     """
     _check(seen)
     return Probe(seen.loss.mean(), seen.residual.mean(), seen.energy.mean(), seen.lam_min.min(), seen.lam_max.max(), seen.p_min.min())
@@ -39,6 +46,14 @@ def risk_interval(seen: Probe, generator: Generator, num_classes: int | None = N
     Raises:
         TypeError: If ``seen`` is no ``Probe``.
         ValueError: On a number of classes that is none, and as ``bounds.risk_bounds``.
+
+    Example:
+        >>> from torch import nn, tensor
+        >>> from clt_utils.structure import probe
+        >>> seen = probe(nn.Linear(1, 2), tensor([[1.0], [3.0]]), tensor([0, 1]))
+        >>> lower, upper = risk_interval(together(seen), SHANNON)
+        >>> bool(lower <= together(seen).loss <= upper)
+        True
     """
     _check(seen)
     require(num_classes is None or (type(num_classes) is int and num_classes >= 1), f"num_classes={num_classes!r}",

@@ -17,7 +17,7 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
 
     Args:
         name: "model-a" (plain repeated blocks), "model-b" (the same with identity skips), "lenet", "resnet18" or "vit".
-        num_classes: K.
+        num_classes: Number K of classes.
         in_channels: Channels of the images.
         image_size: Side of the images in pixels.
         depth: Number n_d of repeated blocks; of Models A and B (4 by default) and of ViT (6).
@@ -34,6 +34,11 @@ def build(name: str, num_classes: int, in_channels: int, image_size: int, depth:
 
     Raises:
         ValueError: On an unknown name, or a number that the network cannot have.
+
+    Example:
+        >>> net = build("model-b", num_classes=10, in_channels=1, image_size=28, depth=2, width=8)
+        >>> sum(p.numel() for p in net.parameters())
+        5234
     """
     require_name("model", name, NAMES)
     for what, value in {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}.items():
@@ -92,7 +97,13 @@ def dense(widths: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 
 class Skip(nn.Module):
-    """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``)."""
+    """h ↦ h + F(h), with nothing after the sum (slug ``depth-skip``).
+
+    Example:
+        >>> from torch import ones
+        >>> Skip(nn.ReLU())(ones(2))
+        tensor([2., 2.])
+    """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()

@@ -26,7 +26,13 @@ from ._spacing import evenly_spaced
 
 
 class Columns(Protocol):
-    """A ``Trace``, or anything else that gives its columns by name."""
+    """A ``Trace``, or anything else that gives its columns by name.
+
+    Example:
+        >>> columns: Columns = {"step": np.arange(3), "risk": np.array([2.3, 1.0, 0.5])}  # a dict of arrays will do
+        >>> print(columns["risk"].min())
+        0.5
+    """
 
     def __getitem__(self, name: str, /) -> Any: ...
 
@@ -76,13 +82,31 @@ def show(fig: Figure, *, alt: str) -> None:
 
     Raises:
         ValueError: If ``alt`` says too little.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> show(fig, alt="risk")
+        Traceback (most recent call last):
+        ValueError: Given: alt='risk'. Expected: what the figure shows, in five words at least...
     """
     display({"text/html": svg(fig, alt), "image/png": png(fig), "text/plain": alt}, raw=True)
     plt.close(fig)
 
 
 def png(fig: Figure) -> bytes:
-    """The figure as the bytes of a PNG image on white."""
+    """The figure as an image on white.
+
+    Args:
+        fig: A matplotlib figure.
+
+    Returns:
+        The bytes of a PNG file.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> print(png(fig)[1:4].decode())
+        PNG
+    """
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=144, facecolor="white")
     return buffer.getvalue()
@@ -98,6 +122,14 @@ def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
 
     Returns:
         The element as text, one tag a line.
+
+    Raises:
+        ValueError: If ``alt`` says too little.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> svg(fig, alt="Axes on which nothing is drawn.").split()[0]
+        '<svg'
     """
     require(isinstance(alt, str) and len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
             'For example: "The risk falls from 2.3 to 0.004 and stays between its two bounds."')
@@ -127,12 +159,36 @@ _count = itertools.count()
 
 
 def unique_prefix(text: str) -> str:
-    """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it."""
+    """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it.
+
+    Args:
+        text: The HTML.
+
+    Returns:
+        Nine letters and digits.
+
+    Example:
+        >>> unique_prefix("<svg>") == unique_prefix("<svg>")
+        False
+    """
     return "c" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
 
 
 def describe(fig: Figure) -> str:
-    """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
+    """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one.
+
+    Args:
+        fig: A matplotlib figure.
+
+    Returns:
+        A sentence for each of its axes.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> _ = ax.plot([0, 1], [2.3, 0.004], label="risk")
+        >>> describe(fig)
+        'Risk from 2.3 to 0.004.'
+    """
     sentences = []
     for ax in fig.axes:
         lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
@@ -158,7 +214,18 @@ def _number(value: float) -> str:
 
 
 def log_scale(ax: Axes, names: str = "y") -> None:
-    """Make the axes "x", "y" or "xy" logarithmic, their powers of ten in plain text: formulas are slow to draw."""
+    """Make axes logarithmic, their powers of ten in plain text: formulas are slow to draw.
+
+    Args:
+        ax: Where.
+        names: "x", "y" or "xy".
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> log_scale(ax)
+        >>> ax.get_xscale(), ax.get_yscale()
+        ('linear', 'log')
+    """
     for name in names:
         getattr(ax, f"set_{name}scale")("log")
         getattr(ax, f"{name}axis").set_major_formatter(_power_of_ten)
@@ -172,7 +239,22 @@ def _power_of_ten(value: float, position: object = None) -> str:
 
 
 def legend(fig: Figure, ncols: int = 3, **options: Any) -> Legend:
-    """A legend of all labelled lines above the axes, outside the data; each label once."""
+    """A legend of all labelled lines above the axes, outside the data; each label once.
+
+    Args:
+        fig: A matplotlib figure.
+        ncols: Columns of the legend.
+        **options: As for matplotlib's ``Figure.legend``.
+
+    Returns:
+        A matplotlib legend.
+
+    Example:
+        >>> fig, axes = plt.subplots(1, 2)
+        >>> _ = [ax.plot([1, 2], label="risk") for ax in axes]
+        >>> len(legend(fig).get_texts())
+        1
+    """
     found: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -188,17 +270,43 @@ def fixed_axes(legend_rows: int = 1) -> tuple[Figure, Axes]:
 
     Returns:
         A matplotlib figure and its axes; there is room for tick labels of five characters.
+
+    Example:
+        >>> fig, ax = fixed_axes(legend_rows=2)
+        >>> print(ax.get_position().x0.round(2))  # where they begin, as a share of the figure's width
+        0.13
     """
     return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.073 * legend_rows))
 
 
 def simplex_place(p: ArrayLike) -> np.ndarray:
-    """Where probability vectors with three entries lie in an equilateral triangle, (..., 3) -> (..., 2)."""
+    """Where probability vectors with three entries lie in an equilateral triangle.
+
+    Args:
+        p: Probabilities, (..., 3).
+
+    Returns:
+        Places, (..., 2).
+
+    Example:
+        >>> print(simplex_place([0.0, 0.0, 1.0]).round(3), simplex_place([0.5, 0.5, 0.0]).round(3))
+        [0.5   0.866] [0.5 0. ]
+    """
     return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
 
 
 def draw_simplex(ax: Axes, title: str = "") -> None:
-    """The triangle of all probability vectors with three entries, one corner a class."""
+    """The triangle of all probability vectors with three entries, one corner a class.
+
+    Args:
+        ax: Where to draw.
+        title: Of the axes.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> draw_simplex(ax, "three classes")
+        >>> _ = ax.plot(*simplex_place([0.2, 0.3, 0.5]), "o")
+    """
     ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
     ax.set(title=title, aspect="equal")
     ax.axis("off")
@@ -217,6 +325,14 @@ def risk_between_bounds(traces: Columns | Sequence[Columns], sharp: bool = False
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: As ``draw_curve``.
+
+    Example:
+        >>> trace = {name: np.array([2.0, 0.5]) for name in ("risk", "lower", "upper")} | {"step": np.array([0, 1])}
+        >>> len(risk_between_bounds(trace).axes[0].get_lines())
+        3
     """
     return _along_training(traces, ("upper", "risk", "lower") + ("upper_sharp", "lower_sharp") * sharp,
                            r"risk $\hat R$ and its bounds", against)
@@ -231,6 +347,14 @@ def spectrum(traces: Columns | Sequence[Columns], against: str = "step") -> Figu
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: As ``draw_curve``.
+
+    Example:
+        >>> trace = {name: np.array([2.0, 0.5]) for name in ("lam_min", "lam_max", "energy")} | {"step": np.array([0, 1])}
+        >>> len(spectrum(trace).axes[0].get_lines())
+        3
     """
     return _along_training(traces, ("lam_max", "lam_min", "energy"), r"eigenvalues $\lambda$, energy $\hat E$", against)
 
@@ -260,6 +384,15 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
         name: The column, one of ``CURVES``.
         against: "step" or "epoch".
         **style: Changes of the curve's style.
+
+    Raises:
+        ValueError: On a column or clock that has no style, no trace, or traces measured at different steps.
+
+    Example:
+        >>> fig, ax = plt.subplots()
+        >>> draw_curve(ax, [{"step": np.array([0, 1]), "risk": np.array([2.0, 0.5])}], "risk")
+        >>> print(ax.get_lines()[0].get_ydata())
+        [2.  0.5]
     """
     require_name("curve", name, tuple(CURVES))
     require_name("clock", against, tuple(CLOCKS))

@@ -29,7 +29,7 @@ LIBRARIES = ("torch", "torchvision", "numpy")
 
 
 def code_hash(module: str = "clt_utils.training") -> str:
-    """Hash of the bytes of a module and of what it imports of its own package, directly or not, 12 hexadecimal digits.
+    """Hash of the bytes of a module and of what it imports of its own package, directly or not.
 
     It is read once a process. ``training`` asks for it while it is imported, so it is the hash of the code that runs, whatever
     happens to the files later.
@@ -37,8 +37,17 @@ def code_hash(module: str = "clt_utils.training") -> str:
     Args:
         module: The full name of a module.
 
+    Returns:
+        12 hexadecimal digits.
+
     Raises:
+        TypeError: If ``module`` is no text.
+        ValueError: If it is no name of a module.
         ModuleNotFoundError: If a module of the package that one of them imports is not there.
+
+    Example:
+        >>> len(code_hash()), code_hash() == code_hash("clt_utils.duality")
+        (12, False)
     """
     expected = 'the full name of a module, such as "clt_utils.training"'
     require_kind("module", module, str, expected)
@@ -88,7 +97,15 @@ def _is_module(name: str) -> bool:
 
 
 def made_by() -> dict[str, str]:
-    """What must be equal for two runs of one recipe to be interchangeable: the code and the libraries' versions."""
+    """What must be equal for two runs of one recipe to be interchangeable: the code and the libraries' versions.
+
+    Returns:
+        A hash and versions, by name.
+
+    Example:
+        >>> list(made_by())
+        ['code', 'torch', 'torchvision', 'numpy']
+    """
     return {"code": code_hash()} | _versions()
 
 
@@ -104,6 +121,18 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
     Args:
         device: Where the run was made.
         seconds: How long it took.
+
+    Returns:
+        A dict of texts and numbers.
+
+    Raises:
+        TypeError: If ``device`` is no ``torch.device``.
+        ValueError: If ``seconds`` is no number from 0 on.
+
+    Example:
+        >>> facts = provenance(torch.device("cpu"), seconds=12.3456)
+        >>> facts["device"], facts["seconds"]
+        ('cpu', 12.35)
     """
     _check_device(device)
     require_number("seconds", seconds, "[0, ∞)")
@@ -114,13 +143,41 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name of the graphics card, or "cpu"."""
+    """The name of the graphics card, or "cpu".
+
+    Args:
+        device: A ``torch.device``.
+
+    Returns:
+        A text.
+
+    Raises:
+        TypeError: If ``device`` is no ``torch.device``.
+
+    Example:
+        >>> device_name(torch.device("cpu"))
+        'cpu'
+    """
     _check_device(device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def precision(device: torch.device) -> str:
-    """How exactly a device multiplies float32 numbers: "float32", or "tf32" on a card that rounds factors to 11 bits."""
+    """How exactly a device multiplies float32 numbers.
+
+    Args:
+        device: A ``torch.device``.
+
+    Returns:
+        "float32", or "tf32" on a card that rounds factors to 11 bits.
+
+    Raises:
+        TypeError: If ``device`` is no ``torch.device``.
+
+    Example:
+        >>> precision(torch.device("cpu"))
+        'float32'
+    """
     _check_device(device)
     coarse = device.type == "cuda" and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
     return "tf32" if coarse else "float32"
@@ -132,7 +189,15 @@ def _check_device(device: torch.device) -> None:
 
 @functools.cache
 def processor() -> str:
-    """The model name of the processor, as the system tells it."""
+    """The model name of the processor, as the system tells it.
+
+    Returns:
+        A text.
+
+    Example:
+        >>> isinstance(processor(), str)
+        True
+    """
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":", 1)[1].strip() for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
@@ -148,7 +213,23 @@ def processor() -> str:
 # ---- records
 
 def seal(content: dict[str, Any]) -> str:
-    """A hash of a record's content but for its seal, 16 hexadecimal digits."""
+    """A hash of a record's content but for its seal.
+
+    Args:
+        content: Texts, finite numbers, truth values, lists and dicts of them.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        TypeError: If ``content`` is no dict.
+        ValueError: If it holds what JSON does not know.
+
+    Example:
+        >>> record = {"risk": 0.5}
+        >>> seal(record) == seal({"risk": 0.5, "seal": "any"}), seal(record) == seal({"risk": 0.6})
+        (True, False)
+    """
     require_kind("content", content, dict, "a record, a dict of plain values")
     rest = {key: value for key, value in content.items() if key != "seal"}
     return hashlib.sha256(_json(rest, sort_keys=True).encode()).hexdigest()[:16]
@@ -163,7 +244,21 @@ def _json(content: object, **how: Any) -> str:
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write a record with its seal."""
+    """Write a record with its seal.
+
+    Args:
+        path: The file.
+        content: The record, see ``seal``.
+
+    Raises:
+        TypeError: If ``path`` is no path, or ``content`` no dict.
+        ValueError: If it holds what JSON does not know.
+
+    Example:
+        >>> write_record(Path("run.json"), {"risk": 0.5})
+        >>> list(read_record(Path("run.json")))
+        ['risk', 'seal']
+    """
     require_kind("content", content, dict, "a record, a dict of plain values")
     plain = json.loads(_json(content, allow_nan=False))  # as it will be read: no tuples, no keys that are numbers
     write_json(path, plain | {"seal": seal(plain)})
@@ -172,8 +267,20 @@ def write_record(path: Path, content: dict[str, Any]) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """The content of a record.
 
+    Args:
+        path: The file.
+
+    Returns:
+        What ``write_record`` wrote, with its seal.
+
     Raises:
+        TypeError: If ``path`` is no path.
         ValueError: If it is not what was written: cut short, or changed by hand.
+
+    Example:
+        >>> write_record(Path("run.json"), {"risk": 0.5})
+        >>> read_record(Path("run.json"))["risk"]
+        0.5
     """
     require_kind("path", path, Path, "a `pathlib.Path`")
     try:
@@ -188,7 +295,21 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON so that the file is there whole or not at all, also if the power fails."""
+    """Write JSON so that the file is there whole or not at all, also if the power fails.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+        content: What JSON knows.
+
+    Raises:
+        TypeError: If ``path`` is no path.
+        ValueError: If ``content`` holds what JSON does not know.
+
+    Example:
+        >>> write_json(Path("a.json"), {"risk": 0.5})
+        >>> Path("a.json").read_text(encoding="utf-8")
+        '{"risk":0.5}'
+    """
     require_kind("path", path, Path, "a `pathlib.Path`")
     text = _json(content, separators=(",", ":"), allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,15 @@ def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Ge
 
     Returns:
         (losses, theta): a function (P,) -> (n,), and the model's parameters now, (P,).
+
+    Raises:
+        TypeError: If the model is no module, inputs or targets are no tensors, or ``generator`` is no ``Generator``.
+        ValueError: If there is not one target an input.
+
+    Example:
+        >>> losses, theta = flat_losses(nn.Linear(2, 3), torch.ones(5, 2), torch.zeros(5, dtype=torch.long))
+        >>> theta.shape, losses(theta).shape
+        (torch.Size([9]), torch.Size([5]))
     """
     require_kind("model", model, nn.Module, "an nn.Module")
     for name, given in (("inputs", inputs), ("targets", targets)):
@@ -60,7 +69,26 @@ def flat_losses(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Ge
 
 
 def draw_batches(n: int, batch_size: int, num_steps: int, seed: int = 0) -> Tensor:
-    """Fresh uniform batches without replacement within each, a tensor of indices (num_steps, batch_size)."""
+    """Fresh uniform batches, without replacement within each.
+
+    Args:
+        n: Number of samples.
+        batch_size: m, from 1 to n.
+        num_steps: Number N of steps.
+        seed: Of the draw.
+
+    Returns:
+        Indices of the samples of each step, (N, m).
+
+    Raises:
+        ValueError: On numbers that are no integers or out of range.
+
+    Example:
+        >>> batches = draw_batches(n=5, batch_size=5, num_steps=2)
+        >>> batches.sort().values
+        tensor([[0, 1, 2, 3, 4],
+                [0, 1, 2, 3, 4]])
+    """
     require_integer("n", n, 1)
     require_integer("batch_size", batch_size)
     require(1 <= batch_size <= n, f"batch_size={batch_size} with n={n}", "1 ≤ batch_size ≤ n")
@@ -81,6 +109,12 @@ class Run:
         smoothness: Of the batch loss on each segment [θ_k, θ_{k+1}], see ``segment_smoothness``; (N,).
         batches: (N, m).
         step: α.
+
+    Example:
+        >>> losses = lambda theta: 0.5 * (theta[0] - torch.tensor([1.0, 3.0])) ** 2
+        >>> met = run(losses, torch.zeros(1), torch.tensor([[0, 1], [0, 1]]), step=0.5)
+        >>> met.losses.mean(1)  # the risk along the way
+        tensor([2.5000, 1.0000, 0.6250])
     """
 
     theta: Tensor
@@ -124,6 +158,16 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
 
     Returns:
         A ``Run``.
+
+    Raises:
+        TypeError: If ``losses`` is no function, or ``theta`` or ``batches`` are no tensors.
+        ValueError: On shapes that do not fit, indices out of range, or a step that is not positive.
+
+    Example:
+        >>> losses = lambda theta: 0.5 * (theta[0] - torch.tensor([1.0, 3.0])) ** 2
+        >>> met = run(losses, torch.zeros(1), torch.tensor([[0, 1]]), step=0.5)
+        >>> met.theta  # half the way to the mean, 2
+        tensor([1.])
     """
     require_callable("losses", losses, "a function of θ that returns the samples' losses, such as `flat_losses` makes")
     _check_parameters("theta", theta)
@@ -170,6 +214,14 @@ def segment_smoothness(gradient: Callable[[Tensor], Tensor], start: Tensor, end:
 
     Returns:
         A number; 0 if the two ends are the same.
+
+    Raises:
+        TypeError: If ``gradient`` is no function, or a point is no tensor.
+        ValueError: On points of different shape, or not finite.
+
+    Example:
+        >>> round(segment_smoothness(lambda theta: 3 * theta, torch.zeros(2), torch.ones(2)), 3)  # F = 3/2 ‖θ‖²
+        3.0
     """
     require_callable("gradient", gradient, "a function (P,) -> (P,)")
     _check_parameters("start", start)
@@ -202,6 +254,14 @@ def hessian_norm(loss: Task, theta: Tensor, tolerance: float = 1e-4, max_product
 
     Warns:
         UserWarning: With the error reached, if ``max_products`` do not do; λ is then a lower bound of the norm.
+
+    Raises:
+        TypeError: If ``loss`` is no function, or ``theta`` no tensor.
+        ValueError: On a ``theta`` that is not flat and finite, or numbers out of range.
+
+    Example:
+        >>> round(hessian_norm(lambda t: 0.5 * t[0] ** 2 - 2 * t[1] ** 2, torch.zeros(2)), 3)
+        4.0
     """
     require_callable("loss", loss, "a function (P,) -> number")
     _check_parameters("theta", theta)

@@ -65,6 +65,14 @@ class Sweep:
         base: The recipe that all runs share.
         keep: Measurements recorded of each run, evenly spaced; None for all.
         **axes: Values of fields of ``TrainConfig``; ``seed`` is an axis too, but it does not make points.
+
+    Raises:
+        ValueError: On a name that no file can have, or an axis that is no field of the recipe, or no list of different values.
+
+    Example:
+        >>> sweep = Sweep("depths", TrainConfig(model="model-a"), depth=[2, 4], skip=[False, True], seed=range(5))
+        >>> len(sweep.configs()), sweep.points()[1]
+        (20, {'depth': 2, 'skip': True})
     """
 
     def __init__(self, name: str, base: TrainConfig, *, keep: int | None = None, **axes: Iterable[Any]) -> None:
@@ -199,6 +207,11 @@ class Verified:
         difference: The largest relative difference from the record.
         rounding: The largest that the nudges led to, here.
         excess: The largest difference as a multiple of what is allowed for its column and step; the record stands up to 1.
+
+    Example:
+        >>> verified = Verified(TrainConfig(), measurements=4, last_step=24, difference=2e-5, rounding=1e-5, excess=0.2)
+        >>> verified.agrees
+        True
     """
 
     config: TrainConfig
@@ -268,6 +281,12 @@ def differences(first: Trace, second: Trace, steps: np.ndarray) -> np.ndarray:
         (C, n), differences relative to the larger value, for all columns of ``first`` but the accuracy, a count that jumps by a
         whole sample where two outputs are equal up to rounding; inf where only one run was measured, or only one value is
         infinite or nan.
+
+    Example:
+        >>> from clt_utils.training import train
+        >>> trace = train(TrainConfig.mini(epochs=1, device="cpu"))
+        >>> float(differences(trace, trace, trace["step"]).max())
+        0.0
     """
     apart = []
     compared = [name for name in first.columns if name != "accuracy"]
@@ -287,7 +306,12 @@ def _apart(a: float | None, b: float | None) -> float:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a sweep's runs: tuples of recipes."""
+    """What became of a sweep's runs: tuples of recipes.
+
+    Example:
+        >>> print(Report(computed=(TrainConfig(),), cached=(), failed=()))
+        1 computed, 0 from the cache, 0 failed
+    """
 
     computed: tuple[TrainConfig, ...]
     cached: tuple[TrainConfig, ...]
@@ -414,7 +438,18 @@ def _named(name: str) -> list[Sweep]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """The command line.
+
+    Args:
+        arguments: Its words; those of this process by default.
+
+    Returns:
+        The exit status: 0 if all went well, 1 if a run failed or a record does not stand, 2 if nothing could be done.
+
+    Example:
+        >>> main(["verify", "no-such-sweep"])
+        2
+    """
     parser = argparse.ArgumentParser(prog="python -m clt_utils.sweeps", description="Compute, record and verify the book's sweeps.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what there is")

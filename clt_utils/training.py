@@ -80,6 +80,11 @@ class TrainConfig:
         probes: Measure at this many evenly spaced steps besides step 0; None for every step.
         probe_samples: Measure on this many of the training samples; None for all.
         device: "cpu", "cuda", ... or "auto", see ``find_device``.
+
+    Example:
+        >>> config = TrainConfig(model="model-a", depth=2, epochs=10)
+        >>> config.learning_rate, config.replace(seed=1).seed
+        (0.01, 1)
     """
 
     dataset: str = "digits"
@@ -164,6 +169,11 @@ class Trace:
             ``measure`` returns, and ``learning_rate`` of the next step.
         provenance: See ``provenance.provenance``: date, seconds, processor, device, threads, versions and a hash of the code.
         stopped: Why the run ended early, or "".
+
+    Example:
+        >>> trace = train(TrainConfig.mini(epochs=2, device="cpu"))
+        >>> print(len(trace), trace["epoch"][-1], trace["risk"][-1] <= trace["upper"][-1])
+        17 2.0 True
     """
 
     config: TrainConfig
@@ -221,6 +231,15 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
 
     Returns:
         A ``Trace``.
+
+    Raises:
+        TypeError: If a value of the recipe has a type that it cannot have.
+        ValueError: If the samples, the model or the device cannot be had, or the model cannot be measured.
+
+    Example:
+        >>> trace = train(TrainConfig.mini(epochs=2, device="cpu"))
+        >>> print(trace["step"])  # 16 samples in batches of 2, measured at every step
+        [ 0.  1.  2.  3.  4.  5.  6.  7.  8.  9. 10. 11. 12. 13. 14. 15. 16.]
     """
     started = time.perf_counter()
     run = _Run(config, prepare)
@@ -331,6 +350,14 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
         ``gradient-correlation-factor``); ``lower`` and ``upper`` (slug ``risk-sandwich``, from means and extremes over the
         samples); ``lower_sharp`` and ``upper_sharp`` (slug ``risk-sandwich-sharp``; bounds sample by sample, averaged);
         ``accuracy``.
+
+    Raises:
+        ValueError: As ``structure.probe``.
+
+    Example:
+        >>> seen = measure(nn.Linear(2, 3), torch.ones(4, 2), torch.tensor([0, 1, 2, 2]))
+        >>> seen["lower"] <= seen["risk"] <= seen["upper"]
+        True
     """
     outputs = model(inputs)
     risk = fenchel_young_loss(generator, targets, outputs).mean()
@@ -352,8 +379,18 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
 def find_device(name: str = "auto") -> torch.device:
     """The torch device of that name; "auto" is what the environment variable CLT_DEVICE names, else a GPU if there is one.
 
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:1" or another of torch's.
+
+    Returns:
+        A ``torch.device``.
+
     Raises:
         ValueError: If there is no such device here.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
     """
     given = f"the device {name!r}"
     if name == "auto":

@@ -8,9 +8,10 @@ from notebooks import ROOT, pages, table_of_contents
 
 SITE = ROOT / "_build" / "html"
 
-CHAPTERS = list(pages(table_of_contents()))
+REFERENCE = [page for page in pages(table_of_contents()) if page.startswith("api/")]  # made of the package's docstrings
+CHAPTERS = [page for page in pages(table_of_contents()) if page not in REFERENCE]
 CODE = [f"code/{path.relative_to(ROOT).with_suffix('')}" for path in sorted((ROOT / "clt_utils").rglob("*.py"))]
-PAGES = [*CHAPTERS, "search", *CODE]
+PAGES = [*CHAPTERS, *REFERENCE, "search", *CODE]
 
 
 def html(page):

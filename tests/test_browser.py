@@ -10,11 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from publish import FLAGS
-from sitemap import CHAPTERS, CODE, SITE, html
+from sitemap import CHAPTERS, CODE, REFERENCE, SITE, html
 
 pytestmark = pytest.mark.site
 
-PAGES = [*CHAPTERS, "search", CODE[0], max(CODE, key=len)]  # the pages of code are all alike
+PAGES = [*CHAPTERS, *REFERENCE[:2], "api/training", "search", CODE[0], max(CODE, key=len)]  # those of the reference, of code are alike
 HANGS = 1_800_000  # milliseconds after which a browser is given up; a loaded machine may need much of them
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
@@ -183,7 +183,7 @@ def test_nothing_moves_for_who_asks_for_less_motion(page, visit, address):
     assert visit(f"{address}/{page}.html").evaluate(moving) > 0, "the test would see motion"
     calm = visit(f"{address}/{page}.html", motion="reduce")
     assert calm.evaluate(moving) == 0
-    calm.locator("summary").first.click() if page != "intro" else calm.locator(".doors a").first.hover()
+    calm.locator("main summary").first.click() if page != "intro" else calm.locator(".doors a").first.hover()
     assert calm.evaluate("document.getAnimations().length") == 0
 
 

@@ -18,7 +18,7 @@ from clt_utils.sweeps import SWEEPS
 
 MAX_BYTES = 1_500_000
 KNOWN_TAG = re.compile(r"nbval-check-output|remove-cell|paper-figures?-[\d-]+")
-TEXT = {".py", ".md", ".ipynb", ".yml", ".json", ".bib", ".css", ".js", ".html"}
+TEXT = {".py", ".md", ".rst", ".ipynb", ".yml", ".json", ".bib", ".css", ".js", ".html"}
 
 
 def kept_files():

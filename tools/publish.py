@@ -64,9 +64,9 @@ def pdf(names: list[str] | None = None, target: Path = BUILD / f"{NAME}.pdf") ->
 
 
 def whole_book(names: list[str] | None = None) -> BeautifulSoup:
-    """All pages of the site, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
+    """All pages of the site but the package's, or those named, as one, with a title page and a list of contents -> BeautifulSoup."""
     toc = table_of_contents()
-    names = names or list(pages(toc))
+    names = names or [page for page in pages(toc) if not page.startswith("api/")]  # functions are looked up on the site
     first = read(names[0])
     book = BeautifulSoup('<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"></head><body></body></html>',
                          "html.parser")

@@ -52,6 +52,12 @@ class Claim:
         kind: "identity", "inequality", "rate" or "probability".
         slack: How far the claim is from failing, relative; the claim holds iff ``slack >= 0``.
         tightness: bound ÷ actual value; 1 is equality, nan where there is no bound to compare.
+
+    Example:
+        >>> from clt_utils.ledger.core import at_most
+        >>> claim = at_most("upper", 1.0, bound=2.0)
+        >>> claim.kind, claim.slack >= 0, claim.tightness
+        ('inequality', True, 2.0)
     """
 
     name: str
@@ -61,19 +67,59 @@ class Claim:
 
 
 def identity(name: str, left: Any, right: Any, tol: float = 1e-08) -> Claim:
-    """``left == right`` up to the relative error ``tol`` (float64; largest entry sets the scale)."""
+    """``left == right`` up to the relative error ``tol`` (float64; largest entry sets the scale).
+
+    Args:
+        name: Which part of the statement this is.
+        left, right: Numbers, arrays or tensors.
+        tol: How far they may be apart.
+
+    Returns:
+        A ``Claim``.
+
+    Example:
+        >>> identity("sum", 0.1 + 0.2, 0.3).slack >= 0, identity("sum", 0.1 + 0.2, 0.4).slack >= 0
+        (True, False)
+    """
     left, right = _array(left), _array(right)
     scale = max(np.abs(left).max(), np.abs(right).max(), 1e-300)
     return Claim(name, "identity", float(tol - np.abs(left - right).max() / scale), 1.0)
 
 
 def at_most(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
-    """``value <= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
+    """``value <= bound`` entrywise; the worst entry counts.
+
+    Args:
+        name: Which part of the statement this is.
+        value, bound: Numbers, arrays or tensors that broadcast.
+        tol: The relative rounding error that is forgiven.
+
+    Returns:
+        A ``Claim``.
+
+    Example:
+        >>> claim = at_most("upper", [1.0, 3.0], bound=[4.0, 4.0])
+        >>> round(claim.tightness, 3)  # of the worst entry
+        1.333
+    """
     return _inequality(name, value, bound, tol, sign=1)
 
 
 def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
-    """``value >= bound`` entrywise, up to the relative rounding error ``tol``; the worst entry counts."""
+    """``value >= bound`` entrywise; the worst entry counts.
+
+    Args:
+        name: Which part of the statement this is.
+        value, bound: Numbers, arrays or tensors that broadcast.
+        tol: The relative rounding error that is forgiven.
+
+    Returns:
+        A ``Claim``.
+
+    Example:
+        >>> at_least("lower", 1.0, bound=2.0).slack >= 0
+        False
+    """
     return _inequality(name, value, bound, tol, sign=-1)
 
 
@@ -90,7 +136,23 @@ def _inequality(name: str, value: Any, bound: Any, tol: float, sign: int) -> Cla
 
 
 def rate(name: str, x: Any, y: Any, slope: float, tol: float = 0.0, confidence: float = 0.99) -> Claim:
-    """The slope of log y against log x is ``slope``: its confidence interval, widened by ``tol``, contains it."""
+    """The slope of log y against log x is ``slope``: its confidence interval, widened by ``tol``, contains it.
+
+    Args:
+        name: Which part of the statement this is.
+        x, y: Positive numbers, (n,) each, n ≥ 3.
+        slope: What the statement says.
+        tol: By how much the interval is widened.
+        confidence: Of the interval.
+
+    Returns:
+        A ``Claim``.
+
+    Example:
+        >>> n = np.array([10, 100, 1000])
+        >>> rate("1/√n", n, 3 / np.sqrt(n), slope=-0.5, tol=1e-6).slack >= 0
+        True
+    """
     fit = stats.linregress(np.log(_array(x)), np.log(_array(y)))
     half = stats.t.ppf(0.5 + confidence / 2, len(_array(x)) - 2) * fit.stderr + tol
     return Claim(name, "rate", float(half - abs(fit.slope - slope)), float(fit.slope / slope) if slope else math.nan)
@@ -99,7 +161,19 @@ def rate(name: str, x: Any, y: Any, slope: float, tol: float = 0.0, confidence: 
 def coverage(name: str, hits: int, draws: int, at_least: float, confidence: float = 0.999) -> Claim:
     """An event that must have probability ``at_least`` was seen ``hits`` times in ``draws``.
 
-    Fails only if the exact (Clopper–Pearson) upper confidence limit lies below ``at_least``.
+    Args:
+        name: Which part of the statement this is.
+        hits: How often the event was seen.
+        draws: How often it could have been.
+        at_least: The probability that the statement promises.
+        confidence: Of the interval.
+
+    Returns:
+        A ``Claim``, which fails only if the exact (Clopper–Pearson) upper confidence limit lies below ``at_least``.
+
+    Example:
+        >>> coverage("95 %", hits=93, draws=100, at_least=0.95).slack >= 0, coverage("95 %", 80, 100, 0.95).slack >= 0
+        (True, False)
     """
     upper = 1.0 if hits == draws else stats.beta.ppf(confidence, hits + 1, draws - hits)
     return Claim(name, "probability", float(upper - at_least), float(at_least / max(hits / draws, 1e-300)))
@@ -115,7 +189,12 @@ Run = Callable[..., Iterator[Claim]]  # run(rng), or run(rng, trials) with ``dra
 
 @dataclass(frozen=True)
 class Part:
-    """What the trials say about one named part of a statement."""
+    """What the trials say about one named part of a statement.
+
+    Example:
+        >>> check("residual-sandwich", trials=5).parts[0].name
+        'lower'
+    """
 
     name: str
     kind: str
@@ -135,6 +214,11 @@ class Result:
         tightness: bound ÷ actual of the loosest part (the one farthest from 1), median over trials; nan if no part has one.
         trials: How many random instances were drawn.
         parts: The same part by part.
+
+    Example:
+        >>> result = check("residual-sandwich", trials=5)
+        >>> result.holds, result.trials
+        (True, 5)
     """
 
     slug: str
@@ -174,7 +258,13 @@ def _meter(tightness: float) -> str:
 
 
 class Broken(NamedTuple):
-    """What a counterexample drops, and the outcome, whose ``holds`` must be False."""
+    """What a counterexample drops, and the outcome, whose ``holds`` must be False.
+
+    Example:
+        >>> broken = breaks("residual-sandwich")[0]
+        >>> broken.result.holds
+        False
+    """
 
     why: str
     result: Result
@@ -185,7 +275,12 @@ class Broken(NamedTuple):
 
 
 class Breaks(list[Broken]):
-    """The counterexamples of a statement; printed, one below the other."""
+    """The counterexamples of a statement; printed, one below the other.
+
+    Example:
+        >>> any(broken.result.holds for broken in breaks("residual-sandwich"))
+        False
+    """
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
@@ -207,6 +302,11 @@ class Statement:
         run: Generator of claims about random instances.
         words: Fingerprint of the statement as the chapter has it, when its check was last read beside it.
         counterexamples: (what is dropped, generator of claims of which one must fail).
+
+    Example:
+        >>> entry = statements["residual-sandwich"]
+        >>> entry.title, entry.check(0, trials=5).holds
+        ('The residual lies between two energy ratios', True)
     """
 
     slug: str
@@ -265,8 +365,31 @@ def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], c
               draws_at_once: bool = False, words: str = "") -> Callable[[Run], Statement]:
     """Decorator: enter a statement into the ledger; the function draws an instance from ``rng`` and yields claims.
 
-    With ``draws_at_once`` the function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
-    ``words`` is the fingerprint of the statement in the chapter: a test asks for it anew when the statement's words change.
+    Args:
+        slug: Its one name.
+        title: A short sentence in words.
+        kind: "theorem", "lemma", "proposition", "definition", "principle" or "corollary".
+        assumptions: Each in words.
+        chapter: The page that proves it, relative to ``book/``, without suffix.
+        paper: Where the paper has it, or "".
+        trials: How many random instances its check draws.
+        draws_at_once: The function is called once as ``run(rng, trials)`` (rates and coverages need all draws).
+        words: Fingerprint of the statement in the chapter: a test asks for it anew when the statement's words change.
+
+    Returns:
+        What turns the function into a ``Statement``.
+
+    Raises:
+        ValueError: If the ledger has an entry of that name.
+
+    Example:
+        >>> @statement("one-below-two", "One lies below two", kind="lemma", assumptions=(), chapter="intro")
+        ... def one_below_two(rng):
+        ...     yield at_most("upper", 1, bound=2)
+        >>> one_below_two.check(0, trials=1).holds
+        True
+        >>> statements.pop("one-below-two").title  # it was only an example
+        'One lies below two'
     """
     def enter(run: Run) -> Statement:
         require(slug not in statements, f"a second entry `{slug}`", "one entry a slug")
@@ -288,6 +411,12 @@ def check(slug: str, seed: int = 0, trials: int | None = None) -> Result:
 
     Raises:
         ValueError: On a name that is not in the ledger, with the closest ones.
+
+    Example:
+        >>> print(check("residual-sandwich", trials=5))
+        residual-sandwich: holds in 5 trials
+          lower  inequality   holds
+          upper  inequality   holds
     """
     return _find(slug).check(seed, trials)
 
@@ -304,6 +433,11 @@ def breaks(slug: str, seed: int = 0) -> Breaks:
 
     Raises:
         ValueError: On a name that is not in the ledger, with the closest ones.
+
+    Example:
+        >>> print(breaks("residual-sandwich"))
+        A_x singular: the smallest nonzero eigenvalue does not replace λ_min, a residual in the kernel has no energy
+          -> FAILS: upper
     """
     return _find(slug).broken(seed)
 

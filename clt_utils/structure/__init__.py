@@ -55,6 +55,12 @@ def structure_matrix(model: nn.Module, inputs: Tensor, *, dtype: torch.dtype | N
         TypeError: If the model is no module, the inputs no tensor, or the dtype no dtype.
         ValueError: Without trainable parameters, on inputs that are not finite or that the model does not take, outputs that are not
             (B, K) and finite, and on models whose samples interact or whose output is random.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> structure_matrix(net, torch.tensor([[1.0, 2.0]]))  # (‖x‖² + 1) I
+        tensor([[[6., 0.],
+                 [0., 6.]]])
     """
     _check(model, inputs, dtype, chunk, verify)
     with _explained(model, inputs, dtype), measured(model, inputs.device):
@@ -74,6 +80,11 @@ def extreme_eigenvalues(A: Tensor, on_simplex: bool = False) -> tuple[Tensor, Te
 
     Raises:
         ValueError: If A is not square, finite and symmetric.
+
+    Example:
+        >>> A = torch.diag(torch.tensor([0.5, 2.0, 4.5]))[None]
+        >>> extreme_eigenvalues(A)
+        (tensor([0.5000], dtype=torch.float64), tensor([4.5000], dtype=torch.float64))
     """
     require_kind("A", A, Tensor, "a tensor of matrices (B, K, K)")
     require_kind("on_simplex", on_simplex, bool, "True or False")
@@ -102,6 +113,12 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
 
     Raises:
         ValueError: As ``structure_matrix``.
+
+    Example:
+        >>> net = nn.Linear(2, 1000)  # a matrix of a million entries that is never made
+        >>> low, high, error = matrix_free_eigenvalues(net, torch.tensor([[1.0, 2.0]]))
+        >>> round(low.item(), 3), round(high.item(), 3)
+        (6.0, 6.0)
     """
     _check(model, inputs, dtype)
     require_number("tolerance", tolerance, "[0, 1)")
@@ -157,6 +174,16 @@ def lanczos(matvec: Callable[[Tensor], Tensor], size: int, *, tolerance: float, 
 
     Returns:
         (smallest, largest, error). Within ``error``, the larger of the two residuals ‖A v − λ v‖, of each value lies an eigenvalue.
+
+    Raises:
+        TypeError: If ``matvec`` is no function.
+        ValueError: On numbers out of range, or a ``matvec`` that returns anything but (size,) finite numbers in float64.
+
+    Example:
+        >>> scale = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+        >>> low, high, error = lanczos(lambda v: scale * v, 3, tolerance=0)
+        >>> round(low, 6), round(high, 6)
+        (1.0, 4.0)
     """
     require_callable("matvec", matvec, "a function (size,) -> (size,)")
     require_integer("size", size, 1)
@@ -198,6 +225,12 @@ def gradient_energy(model: nn.Module, inputs: Tensor, targets: Tensor, generator
 
     Raises:
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> _ = [nn.init.zeros_(p) for p in net.parameters()]  # so both classes have probability ½
+        >>> gradient_energy(net, torch.tensor([[1.0, 2.0]]), torch.tensor([0]))  # ‖e‖² = ½, A = 6 I
+        tensor([3.], dtype=torch.float64)
     """
     _check_targets(inputs, targets, generator)
     _check(model, inputs, verify=verify)
@@ -218,6 +251,15 @@ def gradient_correlation(model: nn.Module, inputs: Tensor, targets: Tensor, gene
 
     Returns:
         A float; nan if every gradient is zero.
+
+    Raises:
+        ValueError: As ``gradient_energy``.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> inputs, labels = torch.ones(2, 2), torch.tensor([1, 1])
+        >>> round(gradient_correlation(net, inputs, labels), 3)  # twice the same sample
+        1.0
     """
     energy = gradient_energy(model, inputs, targets, generator).mean()
     total: dict = {}
@@ -242,6 +284,11 @@ class Probe:
         energy: g_x = eᵀ A_x e.
         lam_min, lam_max: Extreme eigenvalues of A_x; on 1^⊥ where the generator lives on the simplex.
         p_min: The smallest entry of the prediction.
+
+    Example:
+        >>> seen = probe(nn.Linear(2, 2), torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+        >>> round((seen.energy / seen.residual).item(), 3)  # between the eigenvalues, here both 6
+        6.0
     """
 
     loss: Tensor
@@ -263,6 +310,11 @@ def probe(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generato
 
     Raises:
         ValueError: As ``structure_matrix``, and on targets that do not fit the outputs.
+
+    Example:
+        >>> seen = probe(nn.Linear(2, 2), torch.tensor([[1.0, 2.0]]), torch.tensor([0]))
+        >>> round(seen.lam_min.item(), 3), round(seen.lam_max.item(), 3)
+        (6.0, 6.0)
     """
     _check_targets(inputs, targets, generator)
     _check(model, inputs, verify=verify)
