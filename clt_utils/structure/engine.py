@@ -324,7 +324,7 @@ def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gr
     v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
     chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
     gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
-    expected = sum(real(gradient).double().square().sum() for gradient in gradients)
+    expected = sum(torch.linalg.vector_norm(real(gradient), dtype=torch.float64).square() for gradient in gradients)
     v = v.double()
     return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, precision) * v.square().sum() * gram.diagonal().sum())
 
