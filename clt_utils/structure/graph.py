@@ -272,7 +272,7 @@ class Survey:
             return [None] * len(wants)
         self.uses.update(target(node, edge, self.params) for edge, want in enumerate(wants) if want == "parameter")
         axes = [self.outers.get((node, slot)) for slot in range(len(node._input_metadata))]
-        gs = [None if axis is None else self.dye.fresh(meta, axis) for meta, axis in zip(node._input_metadata, axes)]
+        gs = [None if axis is None else self.dye.fresh(meta.shape, axis, meta.dtype) for meta, axis in zip(node._input_metadata, axes)]
         site = Site(outer, len(self.dye.colours), tuple("shared" if want == "parameter" else want for want in wants))
         try:
             results = pull_back(node, gs, site)
@@ -370,9 +370,9 @@ class Dye:
         return torch.randn(tuple(shape), generator=self.generator, dtype=torch.complex128 if dtype.is_complex else torch.float64).to(
             self.example.device, dtype)
 
-    def fresh(self, meta: Any, outer: int) -> Tensor:
-        """(2, *shape): a random cotangent of an output and its coloured twin."""
-        u = self._random(meta.shape, meta.dtype)
+    def fresh(self, shape: Sequence[int], outer: int, dtype: torch.dtype | None = None) -> Tensor:
+        """(2, *shape): a random cotangent and its coloured twin."""
+        u = self._random(shape, dtype or self.example.dtype)
         return torch.stack([u, self.coloured(u, outer)])
 
     def coloured(self, u: Tensor, outer: int) -> Tensor:
