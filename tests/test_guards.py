@@ -149,9 +149,14 @@ RANDOM = {
     "dropout": lambda: Part(lambda m, x: F.dropout(x, 0.1)),
     "stochastic depth": lambda: Part(lambda m, x: x + m.drop(x), drop=StochasticDepth(0.05, "row")),
     "noise": lambda: Part(lambda m, x: x + 0.1 * torch.randn_like(x)),
+}
+
+ELSEWHERE = {
     "numpy": lambda: Part(lambda m, x: x * float(np.random.rand())),  # noqa: NPY002
     "Python": lambda: Part(lambda m, x: x * random.random()),
+    "a generator of its own": lambda: Part(lambda m, x: x * torch.rand(1, generator=generator).to(x)),
 }
+generator = torch.Generator()
 
 
 class Network(nn.Module):
@@ -170,7 +175,7 @@ class Network(nn.Module):
 
 
 def network(names):
-    return Network([{**PARTS, **MIXING, **RANDOM}[name]() for name in names]).double()
+    return Network([{**PARTS, **MIXING, **RANDOM, **ELSEWHERE}[name]() for name in names]).double()
 
 
 def batch(B):
@@ -219,12 +224,13 @@ def test_samples_that_interact_are_refused_in_every_precision(kind, dtype, seed)
 
 
 @pytest.mark.parametrize("B", [1, 4])
-@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("kind", [*RANDOM, *ELSEWHERE])
 def test_what_is_random_is_refused_even_if_this_time_nothing_happened(kind, B, seed):
     torch.manual_seed(seed)
     labels = torch.zeros(B, dtype=torch.long)
+    said = "random numbers.*Expected: outputs that are not random" if kind in RANDOM else "from one pass to the next"
     for measure in (structure_matrix, matrix_free_eigenvalues, lambda *x: gradient_energy(*x, labels), lambda *x: probe(*x, labels)):
-        with pytest.raises(ValueError, match="random numbers.*Expected: outputs that are not random"):
+        with pytest.raises(ValueError, match=said):
             measure(network(["linear", kind]), batch(B))
 
 
@@ -332,7 +338,7 @@ def test_the_model_is_left_as_it_was(measure, fails, seed):
         net.path = range(5)
     before, given = copy.deepcopy(net.state_dict()), inputs.clone()
     modes, hooks = [m.training for m in net.modules()], [len(m._backward_hooks) for m in net.modules()]
-    states = torch.get_rng_state(), random.getstate()
+    state = torch.get_rng_state()
     calls.clear()
     if fails:
         with pytest.raises(ValueError, match="interact"):
@@ -343,7 +349,7 @@ def test_the_model_is_left_as_it_was(measure, fails, seed):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert torch.equal(inputs, given) and all((p.grad == 1).all() for p in net.parameters())
     assert modes == [m.training for m in net.modules()] and hooks == [len(m._backward_hooks) for m in net.modules()]
-    assert torch.equal(states[0], torch.get_rng_state()) and states[1] == random.getstate()
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_hooks_on_gradients_have_no_say(seed):

@@ -8,13 +8,10 @@ them alone, where one plain backward pass by autograd shows a walk that went ast
 
 import contextlib
 import math
-import random
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -55,7 +52,7 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
     plans, sizes = _plans.setdefault(model, ({}, {}))
     kind = inputs.shape[1:], directions is None, dtype
     size, start = chunk or sizes.get(kind, 2), 0
-    others = None if verify == "none" or len(inputs) == 1 else in_other_company(model, inputs, dtype, size)
+    others = None if verify == "none" else in_other_company(model, inputs, dtype, size)
     while start < len(inputs):
         left = len(inputs) - start
         part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
@@ -222,33 +219,25 @@ def _without_gradient_hooks(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_randomness(device: torch.device) -> Iterator[None]:
-    """Refuse a model that draws random numbers, even if they happen to change nothing; put the random states back."""
+    """Refuse a model that draws torch's random numbers, even if they happen to change nothing; put the random state back.
+
+    Numbers from elsewhere show in the outputs: libraries draw them in the background, so their states prove nothing.
+    """
     before = _random_states(device)
     try:
         yield
     finally:
-        drawn = not all(map(_same_state, before, _random_states(device)))
+        drawn = not all(map(torch.equal, before, _random_states(device)))
         if drawn:
             torch.set_rng_state(before[0])
-            random.setstate(before[1])
-            np.random.set_state(before[2])  # noqa: NPY002  the state that models written for it draw from
             if device.type == "cuda":
-                torch.cuda.set_rng_state(before[3], device)
+                torch.cuda.set_rng_state(before[1], device)
         require(not drawn, "a model that draws random numbers", "outputs that are not random",
                 "Use `model.eval()`, and look for dropout or stochastic depth that is always on.")
 
 
-def _random_states(device: torch.device) -> list[Any]:
-    return [torch.get_rng_state(), random.getstate(), np.random.get_state(),  # noqa: NPY002
-            *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def _same_state(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, tuple) and isinstance(a[1], np.ndarray):
-        return a[2:] == b[2:] and bool((a[1] == b[1]).all())
-    return bool(a == b)
+def _random_states(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 # --- guards ---------------------------------------------------------------------------------------------------------------------
