@@ -12,11 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from ._checks import require, require_kind, require_traces
 from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
 
 # ---- runs seen together
+
+def _require_groups(groups: object) -> None:
+    require_kind("groups", groups, dict, "a dict with at least one group, by its title")
+    require(groups, "no group", "a dict with at least one group, by its title")
+
 
 def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("upper_sharp", "risk", "lower_sharp")) -> Figure:
     """The same curves over the epochs for several groups of runs, a panel each, on one scale.
@@ -28,6 +34,8 @@ def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("
     Returns:
         A matplotlib figure.
     """
+    _require_groups(groups)
+    require_kind("names", names, (list, tuple), "a list of columns")
     fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
     for ax, (title, traces) in zip(axes[0], groups.items()):
         for name in names:
@@ -57,10 +65,11 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
         log_scale(ax)
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
-    middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
-    drawn = evenly_spaced(len(middle), POINTS)
     for name in ("lower_sharp", "upper", "upper_sharp"):
-        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, drawn]
+        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])
+        middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
+        drawn = evenly_spaced(len(middle), POINTS)
+        local = local[:, drawn]
         axes[2].plot(middle[drawn], np.median(local, axis=0), **CURVES[name])
         axes[2].fill_between(middle[drawn], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
     axes[2].set(title="correlation of log bound\nand log risk, in a window", ylim=(-1.05, 1.05))
@@ -79,6 +88,16 @@ def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -
     Returns:
         A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
     """
+    _require_groups(groups)
+    for values in groups.values():
+        require_kind("a group", values, dict, "{value: (runs of Model A, runs of Model B)}")
+        for pair in values.values():
+            require_kind("a group's entry", pair, (list, tuple), "(runs of Model A, runs of Model B)")
+            for runs in pair:
+                require_traces(runs, "lam_min", "lam_max", "energy", "risk")
+        counts = {tuple(len(runs) for runs in pair) for pair in values.values()}
+        require(len(counts) == 1 and len(min(counts)) == 2, f"a group with {sorted(counts)} runs at its values",
+                "a pair, (runs of Model A, runs of Model B), at each value, everywhere as many")
     fig, axes = plt.subplots(len(MEASURES), len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
     for column, (group, values) in zip(axes.T, groups.items()):
         for ax, measure in zip(column, MEASURES.values()):

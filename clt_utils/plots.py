@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from numpy.typing import ArrayLike
 
-from ._checks import require, require_name
+from ._checks import real_array, require, require_integer, require_kind, require_name, require_traces
 from ._spacing import evenly_spaced
 
 
@@ -83,6 +83,7 @@ def show(fig: Figure, *, alt: str) -> None:
 
 def png(fig: Figure) -> bytes:
     """The figure as the bytes of a PNG image on white."""
+    require_kind("fig", fig, Figure, "a matplotlib figure")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=144, facecolor="white")
     return buffer.getvalue()
@@ -99,7 +100,10 @@ def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
     Returns:
         The element as text, one tag a line.
     """
-    require(isinstance(alt, str) and len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
+    require_kind("fig", fig, Figure, "a matplotlib figure")
+    require_kind("prefix", prefix, (str, type(None)), "a text or None")
+    require_kind("alt", alt, str, "what the figure shows, in words")
+    require(len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
             'For example: "The risk falls from 2.3 to 0.004 and stays between its two bounds."')
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg")
@@ -128,11 +132,13 @@ _count = itertools.count()
 
 def unique_prefix(text: str) -> str:
     """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it."""
+    require_kind("text", text, str, "a piece of HTML")
     return "c" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
 
 
 def describe(fig: Figure) -> str:
     """A figure's labelled lines in words, each with its first and last value: alternative text where nobody wrote one."""
+    require_kind("fig", fig, Figure, "a matplotlib figure")
     sentences = []
     for ax in fig.axes:
         lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
@@ -159,6 +165,8 @@ def _number(value: float) -> str:
 
 def log_scale(ax: Axes, names: str = "y") -> None:
     """Make the axes "x", "y" or "xy" logarithmic, their powers of ten in plain text: formulas are slow to draw."""
+    require_kind("ax", ax, Axes, "matplotlib axes")
+    require_name("choice of axes", names, ("x", "y", "xy"))
     for name in names:
         getattr(ax, f"set_{name}scale")("log")
         getattr(ax, f"{name}axis").set_major_formatter(_power_of_ten)
@@ -173,6 +181,8 @@ def _power_of_ten(value: float, position: object = None) -> str:
 
 def legend(fig: Figure, ncols: int = 3, **options: Any) -> Legend:
     """A legend of all labelled lines above the axes, outside the data; each label once."""
+    require_kind("fig", fig, Figure, "a matplotlib figure")
+    require_integer("ncols", ncols, 1)
     found: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -189,16 +199,21 @@ def fixed_axes(legend_rows: int = 1) -> tuple[Figure, Axes]:
     Returns:
         A matplotlib figure and its axes; there is room for tick labels of five characters.
     """
+    require_integer("legend_rows", legend_rows, 0, 10)
     return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.073 * legend_rows))
 
 
 def simplex_place(p: ArrayLike) -> np.ndarray:
     """Where probability vectors with three entries lie in an equilateral triangle, (..., 3) -> (..., 2)."""
-    return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
+    p = real_array("p", p, dims=1)
+    require(p.shape[-1] == 3, f"`p` of shape {p.shape}", "three probabilities in the last dimension")
+    return p @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
 
 
 def draw_simplex(ax: Axes, title: str = "") -> None:
     """The triangle of all probability vectors with three entries, one corner a class."""
+    require_kind("ax", ax, Axes, "matplotlib axes")
+    require_kind("title", title, str, "a text")
     ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
     ax.set(title=title, aspect="equal")
     ax.axis("off")
@@ -218,6 +233,7 @@ def risk_between_bounds(traces: Columns | Sequence[Columns], sharp: bool = False
     Returns:
         A matplotlib figure.
     """
+    require_kind("sharp", sharp, bool, "True or False")
     return _along_training(traces, ("upper", "risk", "lower") + ("upper_sharp", "lower_sharp") * sharp,
                            r"risk $\hat R$ and its bounds", against)
 
@@ -261,9 +277,10 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
         against: "step" or "epoch".
         **style: Changes of the curve's style.
     """
+    require_kind("ax", ax, Axes, "matplotlib axes")
     require_name("curve", name, tuple(CURVES))
     require_name("clock", against, tuple(CLOCKS))
-    require(len(traces), "no trace", "at least one")
+    require_traces(traces, name, against)
     length = min(len(trace[against]) for trace in traces)
     clocks = np.array([trace[against][:length] for trace in traces], dtype=float)
     require((clocks == clocks[0]).all(), f"traces measured at different {against}s", "the same for every seed")
