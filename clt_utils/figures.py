@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from ._checks import require, require_kind, require_traces
+from ._checks import require, require_integer, require_kind, require_traces
 from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
@@ -65,11 +65,11 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
         log_scale(ax)
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
+    require_integer("window", window, 2, length)
+    middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
+    drawn = evenly_spaced(len(middle), POINTS)
     for name in ("lower_sharp", "upper", "upper_sharp"):
-        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])
-        middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
-        drawn = evenly_spaced(len(middle), POINTS)
-        local = local[:, drawn]
+        local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, drawn]
         axes[2].plot(middle[drawn], np.median(local, axis=0), **CURVES[name])
         axes[2].fill_between(middle[drawn], local.min(0), local.max(0), color=CURVES[name]["color"], alpha=0.15, linewidth=0)
     axes[2].set(title="correlation of log bound\nand log risk, in a window", ylim=(-1.05, 1.05))

@@ -132,7 +132,6 @@ _count = itertools.count()
 
 def unique_prefix(text: str) -> str:
     """What the ids of a piece of HTML begin with: the same in every build of a page, and only once on it."""
-    require_kind("text", text, str, "a piece of HTML")
     return "c" + hashlib.sha256(f"{next(_count)} {text}".encode()).hexdigest()[:8]
 
 
@@ -213,7 +212,6 @@ def simplex_place(p: ArrayLike) -> np.ndarray:
 def draw_simplex(ax: Axes, title: str = "") -> None:
     """The triangle of all probability vectors with three entries, one corner a class."""
     require_kind("ax", ax, Axes, "matplotlib axes")
-    require_kind("title", title, str, "a text")
     ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
     ax.set(title=title, aspect="equal")
     ax.axis("off")

@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 from ._checks import plain_list, real_array, require, require_integer, require_kind, require_name, require_on_axis, require_point
 from .data import cache_folder, writable
 from .provenance import code_hash, device_name, made_by, precision, read_record, write_json, write_record
-from .training import FIELDS, Trace, TrainConfig, find_device, train
+from .training import Trace, TrainConfig, find_device, train
 
 RESULTS = Path(__file__).resolve().parent.parent / "book" / "results"
 """Where runs are recorded; the files are part of the repository."""
@@ -72,8 +72,6 @@ class Sweep:
         require(re.fullmatch(r"[\w.-]+", name), f"the name {name!r}", "letters, digits, '-', '_' and '.': it becomes the name of a file")
         require_kind("base", base, TrainConfig, "a `TrainConfig`, the recipe that all runs share")
         require_integer("keep", keep, 2, optional=True)
-        for axis in axes:
-            require_name("axis", axis, FIELDS)
         lists = {axis: plain_list(axis, values) for axis, values in axes.items()}
         self.name, self.base, self.keep = name, base, keep
         self.seeds = lists.pop("seed", [base.seed])

@@ -431,6 +431,7 @@ SILENT = {
     "a sweep whose name has a slash": (lambda: Sweep("a/b", TINY), "'a/b'.*the name of a file"),
     "a sweep over an unknown field": (lambda: Sweep("a", TINY, depht=[1]), "'depht'.*Did you mean 'depth'"),
     "a sweep that keeps one measurement": (lambda: Sweep("a", TINY, keep=1), "keep=1.*at least 2"),
+    "a part that a sweep does not have": (lambda: sweep().only(width=3), r"width=3.*one of its values \[2\]"),
     "a point of another sweep": (lambda: sweep().configs({"depth": 1}), "'depth'.*one of 'width'"),
     "2.5 measurements": (lambda: TRACE.thin(2.5), r"keep=2\.5.*an integer"),
     "no digits": (lambda: TRACE.to_dict(0), "digits=0.*from 1 to 17"),
