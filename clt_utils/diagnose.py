@@ -172,7 +172,6 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
         ValueError: On a layer that the model does not have, and on numbers out of range.
     """
     require_kind("model", model, nn.Module, "an `nn.Module`")
-    require_generator(generator)
     require_kind("layers", layers, (list, tuple), "a list of names of submodules")
     for name, value, low in (("probes", probes, 1), ("limit", limit, 2), ("cells", cells, 2)):
         require_integer(name, value, low)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from torch import nn
 
-from clt_utils import bounds, diagnose, dual_steps, entropy, exercises, explore, finite, plots, sgd, structure, sweeps, training
+from clt_utils import bounds, diagnose, dual_steps, entropy, exercises, explore, figures, finite, plots, sgd, structure, sweeps, training
 from clt_utils._checks import require_integer, require_number
 from clt_utils.duality import GINI, SHANNON, as_mean
 from clt_utils.sweeps import Sweep
@@ -447,6 +447,11 @@ SILENT = {
     "one run in place of a list": (lambda: explorer().draw(POINT, TRACE), "runs=Trace.*a list of traces"),
     "a place without a slider": (lambda: explore.explore(None, blank, a=[1]).is_recorded({"b": 1}), "the axis 'b'.*one of 'a'"),
     "a place beside the sliders": (lambda: explorer().live.train_at(1, {"width": 3}, print), r"width=3.*one of its values \[2\]"),
+    "no group": (lambda: figures.side_by_side({}), "no group.*at least one group"),
+    "a run in place of a pair": (lambda: figures.start_and_end({"depth": {1: TRACE}}), r"=Trace.*\(runs of Model A, runs of Model B\)"),
+    "runs of one model": (lambda: figures.start_and_end({"depth": {1: ([TRACE],)}}), r"\[\(1,\)\] runs.*a pair"),
+    "a run without columns": (lambda: figures.start_and_end({"depth": {1: ([TRACE], [{}])}}), "{} in place of a trace.*lam_min"),
+    "an array in place of a value": (lambda: sweep().only(width=np.array([2, 3])), r"width=an array.*one of its values \[2\]"),
     "a legend without columns": (lambda: plots.legend(blank(), 0), "ncols=0.*an integer of at least 1"),
     "a figure that is none": (lambda: explore.explore(None, lambda point: "x", a=[1]).html(), "fig='x'.*a matplotlib figure"),
     "a grid of sliders without an order": (lambda: explore.explore(None, blank, a={1, 2}), "a={1, 2}.*in order"),
