@@ -10,7 +10,7 @@ import difflib
 import functools
 import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from numbers import Integral, Real
 from typing import Any
 
@@ -53,10 +53,10 @@ def require_kind(name: str, value: object, kind: type | tuple[type, ...], expect
         require(False, f"{name}={shown(value)}", expected, advice, TypeError)
 
 
-def require_callable(name: str, value: object, expected: str) -> None:
-    """Raise ``TypeError`` unless ``value`` can be called."""
-    if not callable(value):
-        require(False, f"{name}={shown(value)}", expected, error=TypeError)
+def require_callable(name: str, value: object, expected: str, optional: bool = False) -> None:
+    """Raise ``TypeError`` unless ``value`` can be called. None passes if ``optional``."""
+    if not callable(value) and not (optional and value is None):
+        require(False, f"{name}={shown(value)}", expected + " or None" * optional, error=TypeError)
 
 
 def require_name(what: str, name: object, known: Sequence[str]) -> None:
@@ -66,6 +66,40 @@ def require_name(what: str, name: object, known: Sequence[str]) -> None:
     close = difflib.get_close_matches(name.lower(), known, 3) if isinstance(name, str) else []
     require(False, f"the {what} {shown(name)}", f"one of {', '.join(map(repr, known))}",
             f"Did you mean {' or '.join(map(repr, close))}?" if close else "", ValueError if isinstance(name, str) else TypeError)
+
+
+# Axes of a grid ------------------------------------------------------------------------------------------------------
+
+PLAIN = (str, Real, type(None))
+"""What a value on an axis may be: a name, a number, a truth value or None."""
+
+
+def plain_list(name: str, values: Any) -> list[Any]:
+    """``values``, from anything that has an order, such as a list, an array or a generator, as a list: plain ones, each once."""
+    plain = values.tolist() if isinstance(values, np.ndarray) else values
+    ordered = isinstance(plain, Iterable) and not isinstance(plain, (str, bytes, Set, torch.Tensor))
+    require(ordered, f"{name}={shown(values)}", "a list of values, in order", error=TypeError)
+    listed = list(plain)
+    require(listed, f"{name}={shown(values)}, which is empty", "a list of values")
+    for value in listed:
+        require_kind(name, value, PLAIN, "a list of values, which are names, numbers, True, False or None")
+    require(len(set(listed)) == len(listed), f"{name}={listed}", "each value once")
+    return listed
+
+
+def require_point(point: Any, axes: dict[str, list[Any]]) -> None:
+    """Raise unless ``point`` is a dict that has one of the values of each axis."""
+    require_kind("point", point, dict, f"a dict with a value for each of {list(axes)}")
+    for axis, value in point.items():
+        require_on_axis(axis, value, axes)
+    require(len(point) == len(axes), f"a point with {sorted(point)}", f"a value for each of {list(axes)}")
+
+
+def require_on_axis(axis: str, value: object, axes: dict[str, list[Any]]) -> None:
+    """Raise unless ``value`` is one of the values of this axis."""
+    require_name("axis", axis, tuple(axes))
+    require_kind(axis, value, PLAIN, f"one of its values {axes[axis]}")
+    require(value in axes[axis], f"{axis}={shown(value)}", f"one of its values {axes[axis]}")
 
 
 # Numbers -------------------------------------------------------------------------------------------------------------
@@ -122,6 +156,20 @@ def real_array(name: str, value: object, dims: int = 0, nan: bool = False) -> np
             f"at least {dims} dimension{'s' * (dims > 1)} and one entry")
     require(nan or kind != "f" or not np.isnan(array).any(), f"`{name}` = NaN" if array.ndim == 0 else f"`{name}` with NaNs", "numbers")
     return array
+
+
+def require_traces(traces: Any, *names: str) -> None:
+    """Raise unless ``traces`` is a list of at least one trace, each with these columns, which are of one length."""
+    require_kind("traces", traces, (list, tuple), "a list of traces, one a seed")
+    require(traces, "no trace", "at least one")
+    for trace in traces:
+        try:
+            columns = [trace[name] for name in names]
+        except (LookupError, TypeError, RuntimeError):
+            require(False, f"{shown(trace)} in place of a trace", f"a `Trace`, or else the columns {', '.join(names)} by name",
+                    error=TypeError)
+        lengths = [len(real_array(name, column, dims=1, nan=True)) for name, column in zip(names, columns)]
+        require(len(set(lengths)) == 1, f"a trace with columns {', '.join(names)} of lengths {lengths}", "columns of one length")
 
 
 def real_tensor(name: str, value: object) -> torch.Tensor:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import plots
-from ._checks import mixing_or_random, require
+from ._checks import mixing_or_random, require, require_integer, require_kind, require_number
 from ._spacing import evenly_spaced
 from .bounds import max_loss
-from .duality import SHANNON, Generator, as_mean, fenchel_young_loss
+from .duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
 from .finite import count, estimate_conditional_entropy, number_rows
 from .interval import risk_interval, together
 from .structure import Probe, gradient_correlation, probe
@@ -178,7 +178,8 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
         A ``Report``; if the model or its data cannot be measured, one that says why in ``problems``.
 
     Raises:
-        ValueError: If ``model`` is no module, or the arguments make no sense.
+        TypeError: If ``model`` is no module, or another argument is of the wrong kind.
+        ValueError: On a layer that the model does not have, and on numbers out of range.
 
     Example:
         >>> batch = torch.eye(2).repeat(4, 1), torch.tensor([0, 1] * 4)
@@ -188,10 +189,14 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
         >>> report.samples, round(report.numbers["risk"], 4)
         ((8, 4), 0.6931)
     """
-    require(isinstance(model, nn.Module), f"a model of type {type(model).__name__}", "an `nn.Module`")
-    require(probes >= 1 and limit >= 2 and cells >= 2, f"probes={probes}, limit={limit}, cells={cells}", "at least 1, 2 and 2")
+    require_kind("model", model, nn.Module, "an `nn.Module`")
+    require_kind("layers", layers, (list, tuple), "a list of names of submodules")
+    for name, value, low in (("probes", probes, 1), ("limit", limit, 2), ("cells", cells, 2)):
+        require_integer(name, value, low)
+    require_kind("progress", progress, bool, "True or False")
     modules = dict(model.named_modules())
     for name in layers:
+        require_kind("a layer", name, str, "the name of a submodule")
         require(name in modules, f"the layer {name!r}", f"a submodule of the model, such as {', '.join(list(modules)[1:6])}")
     problems = _state_problems(model)
     if problems:
@@ -253,6 +258,8 @@ class _Subject:
 
 def _state_problems(model: nn.Module) -> list[str]:
     problems = []
+    if any(p.is_meta for p in model.parameters()):
+        return ["The model is on the device meta, where parameters have no values. Load its weights first."]
     bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     if bad:
         problems.append(f"{len(bad)} parameters hold NaN or infinite numbers, the first is `{bad[0]}`. Training diverged: lower "
@@ -284,7 +291,8 @@ def _read(loader: Iterable[Any], limit: int) -> tuple[Tensor, Tensor]:
         n += len(inputs[-1])
         if n >= limit:
             break
-    require(inputs, "a loader without batches", "at least one batch of (inputs, targets)")
+    require(n, "a loader without batches, or with empty ones", "at least one batch of (inputs, targets)")
+    require(n == sum(map(len, targets)), f"{n} inputs and {sum(map(len, targets))} targets", "one target for each input")
     return torch.cat(inputs)[:limit], torch.cat(targets)[:limit]
 
 
@@ -324,7 +332,7 @@ def _measure(subject: _Subject, layers: Sequence[str], probes: int, cells: int, 
             correlation = gradient_correlation(*subject.part(chosen))
             outputs, features = _forward(subject, layers, bar)
     except ValueError as error:
-        return Report(problems=(f"The structure matrix could not be computed: {_one_line(error)}",))
+        return Report(problems=(f"It could not be measured: {_one_line(error)}",))
     numbers = _numbers(subject, seen, outputs) | {"correlation": correlation}
     kept = tuple(_layer(name, torch.cat(features[name]), subject.targets, outputs.shape[1], subject.generator, cells)
                  for name in features if subject.has_labels)
@@ -366,6 +374,8 @@ def _forward(subject: _Subject, layers: Sequence[str], bar: tqdm) -> tuple[Tenso
         for x in subject.inputs.split(64):
             outputs.append(subject.outputs(x))
             bar.update(len(x))
+    for name, batches in features.items():
+        require(batches, f"the layer {name!r}, which gave no tensor", "a layer that the model calls and whose output is a tensor")
     return torch.cat(outputs).double(), features
 
 
@@ -374,8 +384,9 @@ def _kept_features(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str
     """Keep the outputs of named submodules, flattened, batch by batch, while the block runs."""
     modules = dict(model.named_modules())
     features: dict[str, list[Tensor]] = {name: [] for name in layers}
-    hooks = [modules[name].register_forward_hook(lambda _, __, out, batches=batches: batches.append(out.detach().flatten(1).cpu()))
-             for name, batches in features.items()]
+    hooks = [modules[name].register_forward_hook(
+        lambda _, __, out, batches=batches: batches.append(out.detach().flatten(1).cpu()) if isinstance(out, Tensor) else None)
+        for name, batches in features.items()]
     try:
         yield features
     finally:
@@ -486,12 +497,15 @@ class Watch:
 
     def __init__(self, model: nn.Module, inputs: Tensor, targets: Tensor, generator: Generator = SHANNON,
                  share: float = 0.2) -> None:
-        require(0 < share < 0.5, f"share={share}", "a share between 0 and ½")
+        require_kind("model", model, nn.Module, "an `nn.Module`")
+        require_generator(generator)
+        require_number("share", share, "(0, 0.5)")
         self._model, self._data, self._generator, self._share = _Plain(model), (inputs, targets), generator, share
         self.rows: list[dict[str, float]] = []
         self.spent, self._started = 0.0, time.perf_counter()
 
     def __call__(self, step: int) -> None:
+        require_integer("step", step)
         if self.spent > self._share * (time.perf_counter() - self._started):
             return
         started, modes = time.perf_counter(), [(m, m.training) for m in self._model.modules()]

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ._checks import require
+from torch import Tensor
+
+from ._checks import require, require_kind, require_values
 
 ANSWERS = Path(__file__).with_name("answers.json")
 RECORD_INTO = "CLT_RECORD_ANSWERS"  # names a file: calls of `check_answer` then record into it what they are given
@@ -60,8 +62,9 @@ def check_answer(exercise: str, value: object) -> None:
     """
     if os.environ.get(RECORD_INTO):
         record(Path(os.environ[RECORD_INTO]), exercise, value)
+    require_kind("exercise", exercise, str, "the label of an exercise, 'ex-…'")
     answers = load_answers()
-    close = difflib.get_close_matches(str(exercise), answers, 3)
+    close = difflib.get_close_matches(exercise, answers, 3)
     require(exercise in answers, f"the exercise {exercise!r}", "an exercise with a self-check",
             f"Did you mean {' or '.join(map(repr, close))}?" if close else "Copy the name from the exercise.")
     print(f"{exercise}: {verdict(answers[exercise], value)}")
@@ -84,11 +87,13 @@ def verdict(answer: dict[str, Any], value: object) -> str:
         >>> print(verdict(load_answers()["ex-two-annotators"], "about a half"))
         given 1 entry, asked for 2, in the order of the exercise.
     """
+    require_kind("answer", answer, dict, "a record of answers.json")
+    require({"kind", "digits", "salt", "hashes"} <= set(answer), f"an answer with {sorted(answer)} alone", "a record of answers.json")
     entries, hashes, hint = _entries(value), answer["hashes"], answer.get("hint", "")
     if any(entry is ... for entry in entries):
         return "put your answer in place of the dots."
     if len(entries) != len(hashes):
-        return f"given {counted(len(entries), 'entry', 'entries')}, asked for {len(hashes)}, in the order of the exercise."
+        return f"given {_counted(len(entries), 'entry', 'entries')}, asked for {len(hashes)}, in the order of the exercise."
     kinds = {_kind(entry) for entry in entries}
     if kinds != {answer["kind"]}:
         words = {"number": "a number", "truth": "True or False", "text": "a word in quotes"}
@@ -121,12 +126,14 @@ def _matches(answer: dict[str, Any], i: int, entry: Any) -> bool:
 
 def _entries(value: Any) -> list[Any]:
     """A value as a flat list of numbers, bools, texts and dots."""
-    value = value.tolist() if hasattr(value, "tolist") else value  # arrays and tensors, of any number of dimensions
+    if isinstance(value, Tensor):
+        require_values("value", value)
+    value = value.tolist() if hasattr(type(value), "tolist") else value  # arrays and tensors, of any number of dimensions
     if isinstance(value, (list, tuple)):
         return [entry for part in value for entry in _entries(part)]
     if value is ... or isinstance(value, (bool, str)):
         return [value]
-    require(hasattr(value, "__float__"), f"an answer of type {type(value).__name__}",
+    require(hasattr(type(value), "__float__"), f"an answer of type {type(value).__name__}",
             "a number, True or False, a text, or a list of these", error=TypeError)
     return [float(value)]
 
@@ -156,20 +163,8 @@ def _hash(salt: str, i: int, key: str) -> str:
     return hashlib.sha256(f"{salt}/{i}/{key}".encode()).hexdigest()[:16]
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """A number with its noun.
-
-    Args:
-        number: How many.
-        one, many: The noun, for one and for more.
-
-    Returns:
-        A text.
-
-    Example:
-        >>> counted(1, "entry", "entries"), counted(2, "entry", "entries")
-        ('1 entry', '2 entries')
-    """
+def _counted(number: int, one: str, many: str) -> str:
+    """A number with its noun: "1 entry", "2 entries"."""
     return f"{number} {one if number == 1 else many}"
 
 
@@ -184,10 +179,14 @@ def load_answers(path: Path | None = None) -> dict[str, dict[str, Any]]:
     Returns:
         A dict of records, empty if there is no such file.
 
+    Raises:
+        TypeError: If ``path`` is no path.
+
     Example:
         >>> "ex-two-annotators" in load_answers()
         True
     """
+    require_kind("path", path, (Path, type(None)), "a `pathlib.Path` or None")
     path = path or Path(os.environ.get(RECORD_INTO) or ANSWERS)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -208,6 +207,8 @@ def record(path: Path, exercise: str, value: object) -> None:
         >>> load_answers(Path("answers.json"))["ex-two-coins"]["kind"]
         'number'
     """
+    require_kind("path", path, Path, "a `pathlib.Path`")
+    require_kind("exercise", exercise, str, "the label of an exercise, 'ex-…'")
     require(re.fullmatch(r"ex-[a-z0-9-]+", exercise), f"the label {exercise!r}", "one like 'ex-two-annotators'")
     answers, entries = load_answers(path), _entries(value)
     kinds = sorted({_kind(entry) for entry in entries})
@@ -223,20 +224,8 @@ def record(path: Path, exercise: str, value: object) -> None:
     part.replace(path)
 
 
-def run_notebook(path: Path) -> None:
-    """Run a notebook where it lies; its outputs are not kept.
-
-    Args:
-        path: The file.
-
-    Raises:
-        nbclient.exceptions.CellExecutionError: If a cell fails.
-
-    Example:
-        >>> import nbformat
-        >>> nbformat.write(nbformat.v4.new_notebook(), "empty.ipynb")
-        >>> run_notebook(Path("empty.ipynb"))
-    """
+def _run_notebook(path: Path) -> None:
+    """Run a notebook where it lies; its outputs are not kept."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -264,7 +253,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     os.environ[RECORD_INTO] = str(options.answers.resolve())
     try:
         for path in options.notebooks:
-            run_notebook(path)
+            _run_notebook(path)
     finally:
         del os.environ[RECORD_INTO]
     for exercise, answer in load_answers(options.answers).items():

@@ -16,7 +16,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from . import plots
-from ._checks import require, require_name
+from ._checks import plain_list, require, require_callable, require_integer, require_kind, require_on_axis, require_point
 from .sweeps import Sweep
 from .training import Trace, TrainConfig, train
 
@@ -48,6 +48,7 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
         An ``Explorer``; the last line of a cell displays it.
 
     Raises:
+        TypeError: On a source that is no sweep, a figure that is no function, and values that are no list.
         ValueError: On an axis or a value that the source does not have.
 
     Example:
@@ -58,17 +59,7 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
         >>> explore(None, figure, depth=[2, 4]).points
         [{'depth': 2}, {'depth': 4}]
     """
-    require(axes, "no axis", "at least one list of values, like depth=[2, 4, 8]")
-    for name, values in axes.items():
-        require(isinstance(values, (list, tuple, range)) and len(values) > 0, f"{name}={values!r}", "a list of values")
-        require(len(set(map(_text, values))) == len(values), f"{name}={values!r}", "values that differ")
-        if source is not None:
-            require_name("axis", name, tuple(source.axes))
-            for value in values:
-                require(value in source.axes[name], f"{name}={value!r}", f"one of the sweep's values {source.axes[name]}")
-    if source is not None:
-        require(len(axes) == len(source.axes), f"axes {list(axes)}", f"a list of values for each of {list(source.axes)}")
-    return Explorer(source, figure, alt, {name: list(values) for name, values in axes.items()})
+    return Explorer(source, figure, alt, axes)
 
 
 class Explorer:
@@ -86,21 +77,35 @@ class Explorer:
     """
 
     def __init__(self, source: Sweep | None, figure: Callable[..., Figure], alt: Callable[..., str] | None,
-                 axes: dict[str, list[Any]]) -> None:
-        self.source, self.axes = source, axes
+                 axes: dict[str, Sequence[Any]]) -> None:
+        require_kind("source", source, (Sweep, type(None)), "a `Sweep` or None")
+        require_callable("figure", figure, "a function of the runs and the point, or of the point alone, that returns a figure")
+        require_callable("alt", alt, "a function of what `figure` gets that returns a text", optional=True)
+        require_kind("axes", axes, dict, "a list of values for each slider, by its name")
+        require(axes, "no axis", "at least one list of values, like depth=[2, 4, 8]")
+        self.source, self.axes = source, {name: plain_list(name, values) for name, values in axes.items()}
+        known = self.axes if source is None else source.axes
+        for name, values in self.axes.items():
+            for value in values:
+                require_on_axis(name, value, known)
+            require(len(set(map(_text, values))) == len(values), f"{name}={values}", "values that differ in print")
+        require(len(axes) == len(known), f"axes {list(axes)}", f"a list of values for each of {list(known)}")
         self._figure, self._alt = figure, alt
-        self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
         self._frames: dict[tuple, tuple[str, str]] = {}  # recorded figures by point
 
     def draw(self, point: dict[str, Any], runs: Sequence[Trace] | None = None) -> tuple[Figure, str]:
         """The figure at a point, of these runs instead of the recorded ones -> (matplotlib figure, its alternative text)."""
+        require_point(point, self.axes)
+        require_kind("runs", runs, (list, tuple, type(None)), "a list of traces, one a seed, or None")
         known = (point,) if self.source is None else (self.source[point] if runs is None else runs, point)
         fig = self._figure(*known)
         return fig, f"{_in_words(point)}. {plots.describe(fig) if self._alt is None else self._alt(*known)}"
 
     def frame(self, point: dict[str, Any]) -> tuple[str, str]:
         """The recorded figure at a point -> (SVG with ID in its ids, its alternative text)."""
-        key = tuple(point.values())
+        require_point(point, self.axes)
+        key = tuple(point[name] for name in self.axes)
         if key not in self._frames:
             fig, alt = self.draw(point)
             self._frames[key] = plots.svg(fig, alt, prefix=ID), alt
@@ -109,6 +114,7 @@ class Explorer:
 
     def is_recorded(self, point: dict[str, Any]) -> bool:
         """Whether there is something to draw at a point without training there."""
+        require_point(point, self.axes)
         try:
             return self.source is None or bool(self.source[point])
         except (KeyError, FileNotFoundError):
@@ -197,6 +203,7 @@ class Live:
     """
 
     def __init__(self, explorer: Explorer) -> None:
+        require_kind("explorer", explorer, Explorer, "an `Explorer`, such as `explore` makes")
         self._explorer = explorer
         self.controls = {name: _slider(name, values) for name, values in explorer.axes.items()}
         self.run_button = widgets.Button(description="Run it now", icon="play")
@@ -261,6 +268,9 @@ class Live:
             point: Where to train.
             later: ``later(call, *args)`` makes the main thread call it.
         """
+        require_integer("turn", turn)
+        require_point(point, self._explorer.axes)
+        require_callable("later", later, "a function that calls what it is given")
         assert self._explorer.source is not None, "without a source there is no button to run it"
 
         def stale() -> bool:

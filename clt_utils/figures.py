@@ -12,11 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from ._checks import require, require_integer, require_kind, require_traces
 from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
 
 # ---- runs seen together
+
+def _require_groups(groups: object) -> None:
+    require_kind("groups", groups, dict, "a dict with at least one group, by its title")
+    require(groups, "no group", "a dict with at least one group, by its title")
+
 
 def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("upper_sharp", "risk", "lower_sharp")) -> Figure:
     """The same curves over the epochs for several groups of runs, a panel each, on one scale.
@@ -37,6 +43,8 @@ def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("
         >>> [ax.get_title() for ax in fig.axes]
         ['depth 2', 'depth 4']
     """
+    _require_groups(groups)
+    require_kind("names", names, (list, tuple), "a list of columns")
     fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
     for ax, (title, traces) in zip(axes[0], groups.items()):
         for name in names:
@@ -74,6 +82,7 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
         log_scale(ax)
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
+    require_integer("window", window, 2, length)
     middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
     drawn = evenly_spaced(len(middle), POINTS)
     for name in ("lower_sharp", "upper", "upper_sharp"):
@@ -96,12 +105,25 @@ def start_and_end(groups: dict[str, dict[Any, tuple[Sequence[Columns], ...]]]) -
     Returns:
         A matplotlib figure; markers at the medians over seeds, bars from the smallest to the largest value.
 
+    Raises:
+        ValueError: On groups whose values have unequal numbers of runs, and on runs that lack a column.
+
     Example:
         >>> run = {name: np.geomspace(4.0, 1.0, 8) for name in (*CURVES, "epoch")}
         >>> fig = start_and_end({"depth": {2: ([run], [run]), 4: ([run], [run])}})
         >>> len(fig.axes) == len(MEASURES)
         True
     """
+    _require_groups(groups)
+    for values in groups.values():
+        require_kind("a group", values, dict, "{value: (runs of Model A, runs of Model B)}")
+        for pair in values.values():
+            require_kind("a group's entry", pair, (list, tuple), "(runs of Model A, runs of Model B)")
+            for runs in pair:
+                require_traces(runs, "lam_min", "lam_max", "energy", "risk")
+        counts = {tuple(len(runs) for runs in pair) for pair in values.values()}
+        require(len(counts) == 1 and len(min(counts)) == 2, f"a group with {sorted(counts)} runs at its values",
+                "a pair, (runs of Model A, runs of Model B), at each value, everywhere as many")
     fig, axes = plt.subplots(len(MEASURES), len(groups), figsize=(1 + 1.9 * len(groups), 6.6), sharex="col", sharey="row", squeeze=False)
     for column, (group, values) in zip(axes.T, groups.items()):
         for ax, measure in zip(column, MEASURES.values()):

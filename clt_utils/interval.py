@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ._checks import require
+from ._checks import require_integer, require_kind
 from .bounds import risk_bounds, risk_bounds_sharp
 from .duality import SHANNON, Generator
 from .structure import Probe
@@ -27,7 +27,7 @@ def together(seen: Probe) -> Probe:
         >>> round(together(seen).lam_min.item(), 3), round(together(seen).lam_max.item(), 3)  # x² + 1
         (2.0, 10.0)
     """
-    _check(seen)
+    require_kind("seen", seen, Probe, "a `Probe`", "`structure.probe` measures one.")
     return Probe(seen.loss.mean(), seen.residual.mean(), seen.energy.mean(), seen.lam_min.min(), seen.lam_max.max(), seen.p_min.min())
 
 
@@ -44,8 +44,8 @@ def risk_interval(seen: Probe, generator: Generator, num_classes: int | None = N
         (lower, upper), each like ``seen.loss``.
 
     Raises:
-        TypeError: If ``seen`` is no ``Probe``.
-        ValueError: On a number of classes that is none, and as ``bounds.risk_bounds``.
+        TypeError: If ``seen`` is no ``Probe``, and on a number of classes that is no number.
+        ValueError: On a number of classes below 1, and as ``bounds.risk_bounds``.
 
     Example:
         >>> from torch import nn, tensor
@@ -55,14 +55,9 @@ def risk_interval(seen: Probe, generator: Generator, num_classes: int | None = N
         >>> bool(lower <= together(seen).loss <= upper)
         True
     """
-    _check(seen)
-    require(num_classes is None or (type(num_classes) is int and num_classes >= 1), f"num_classes={num_classes!r}",
-            "an integer of at least 1 or None")
+    require_kind("seen", seen, Probe, "a `Probe`", "`structure.probe` measures one.")
+    require_integer("num_classes", num_classes, 1, optional=True)
     lam_min = seen.lam_min.clamp(min=0)  # what is below is rounding
     if generator is SHANNON and num_classes is not None and num_classes >= 2:
         return risk_bounds_sharp(seen.energy, lam_min, seen.lam_max, num_classes, seen.p_min)
     return risk_bounds(seen.energy, lam_min, seen.lam_max, generator, seen.p_min)
-
-
-def _check(seen: Probe) -> None:
-    require(isinstance(seen, Probe), f"`seen` of type {type(seen).__name__}", "a `Probe`", "`structure.probe` measures one.", TypeError)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from numpy.typing import ArrayLike
 
-from ._checks import require, require_name
+from ._checks import real_array, require, require_integer, require_kind, require_name, require_traces
 from ._spacing import evenly_spaced
 
 
@@ -102,11 +102,15 @@ def png(fig: Figure) -> bytes:
     Returns:
         The bytes of a PNG file.
 
+    Raises:
+        TypeError: If ``fig`` is no figure.
+
     Example:
         >>> fig, ax = plt.subplots()
         >>> print(png(fig)[1:4].decode())
         PNG
     """
+    require_kind("fig", fig, Figure, "a matplotlib figure")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=144, facecolor="white")
     return buffer.getvalue()
@@ -131,7 +135,10 @@ def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
         >>> svg(fig, alt="Axes on which nothing is drawn.").split()[0]
         '<svg'
     """
-    require(isinstance(alt, str) and len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
+    require_kind("fig", fig, Figure, "a matplotlib figure")
+    require_kind("prefix", prefix, (str, type(None)), "a text or None")
+    require_kind("alt", alt, str, "what the figure shows, in words")
+    require(len(alt.split()) >= 5, f"alt={alt!r}", "what the figure shows, in five words at least",
             'For example: "The risk falls from 2.3 to 0.004 and stays between its two bounds."')
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg")
@@ -183,12 +190,16 @@ def describe(fig: Figure) -> str:
     Returns:
         A sentence for each of its axes.
 
+    Raises:
+        TypeError: If ``fig`` is no figure.
+
     Example:
         >>> fig, ax = plt.subplots()
         >>> _ = ax.plot([0, 1], [2.3, 0.004], label="risk")
         >>> describe(fig)
         'Risk from 2.3 to 0.004.'
     """
+    require_kind("fig", fig, Figure, "a matplotlib figure")
     sentences = []
     for ax in fig.axes:
         lines = [(_plain(line.get_label()), np.asarray(line.get_ydata(), dtype=float)) for line in ax.get_lines()]
@@ -220,12 +231,17 @@ def log_scale(ax: Axes, names: str = "y") -> None:
         ax: Where.
         names: "x", "y" or "xy".
 
+    Raises:
+        ValueError: If ``names`` is none of the three.
+
     Example:
         >>> fig, ax = plt.subplots()
         >>> log_scale(ax)
         >>> ax.get_xscale(), ax.get_yscale()
         ('linear', 'log')
     """
+    require_kind("ax", ax, Axes, "matplotlib axes")
+    require_name("choice of axes", names, ("x", "y", "xy"))
     for name in names:
         getattr(ax, f"set_{name}scale")("log")
         getattr(ax, f"{name}axis").set_major_formatter(_power_of_ten)
@@ -249,12 +265,17 @@ def legend(fig: Figure, ncols: int = 3, **options: Any) -> Legend:
     Returns:
         A matplotlib legend.
 
+    Raises:
+        TypeError: If ``fig`` is no figure, or ``ncols`` no integer.
+
     Example:
         >>> fig, axes = plt.subplots(1, 2)
         >>> _ = [ax.plot([1, 2], label="risk") for ax in axes]
         >>> len(legend(fig).get_texts())
         1
     """
+    require_kind("fig", fig, Figure, "a matplotlib figure")
+    require_integer("ncols", ncols, 1)
     found: dict[str, Any] = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -271,11 +292,16 @@ def fixed_axes(legend_rows: int = 1) -> tuple[Figure, Axes]:
     Returns:
         A matplotlib figure and its axes; there is room for tick labels of five characters.
 
+    Raises:
+        TypeError: If ``legend_rows`` is no integer.
+        ValueError: If it is not from 0 to 10.
+
     Example:
         >>> fig, ax = fixed_axes(legend_rows=2)
         >>> print(ax.get_position().x0.round(2))  # where they begin, as a share of the figure's width
         0.13
     """
+    require_integer("legend_rows", legend_rows, 0, 10)
     return plt.subplots(layout="none", gridspec_kw=dict(left=0.13, right=0.98, bottom=0.14, top=0.955 - 0.073 * legend_rows))
 
 
@@ -288,11 +314,16 @@ def simplex_place(p: ArrayLike) -> np.ndarray:
     Returns:
         Places, (..., 2).
 
+    Raises:
+        ValueError: If there are not three probabilities in the last dimension.
+
     Example:
         >>> print(simplex_place([0.0, 0.0, 1.0]).round(3), simplex_place([0.5, 0.5, 0.0]).round(3))
         [0.5   0.866] [0.5 0. ]
     """
-    return np.asarray(p) @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
+    p = real_array("p", p, dims=1)
+    require(p.shape[-1] == 3, f"`p` of shape {p.shape}", "three probabilities in the last dimension")
+    return p @ np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
 
 
 def draw_simplex(ax: Axes, title: str = "") -> None:
@@ -302,11 +333,15 @@ def draw_simplex(ax: Axes, title: str = "") -> None:
         ax: Where to draw.
         title: Of the axes.
 
+    Raises:
+        TypeError: If ``ax`` are no axes.
+
     Example:
         >>> fig, ax = plt.subplots()
         >>> draw_simplex(ax, "three classes")
         >>> _ = ax.plot(*simplex_place([0.2, 0.3, 0.5]), "o")
     """
+    require_kind("ax", ax, Axes, "matplotlib axes")
     ax.fill(*simplex_place(np.eye(3)).T, facecolor="none", edgecolor="black", linewidth=1)
     ax.set(title=title, aspect="equal")
     ax.axis("off")
@@ -334,6 +369,7 @@ def risk_between_bounds(traces: Columns | Sequence[Columns], sharp: bool = False
         >>> len(risk_between_bounds(trace).axes[0].get_lines())
         3
     """
+    require_kind("sharp", sharp, bool, "True or False")
     return _along_training(traces, ("upper", "risk", "lower") + ("upper_sharp", "lower_sharp") * sharp,
                            r"risk $\hat R$ and its bounds", against)
 
@@ -394,9 +430,10 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
         >>> print(ax.get_lines()[0].get_ydata())
         [2.  0.5]
     """
+    require_kind("ax", ax, Axes, "matplotlib axes")
     require_name("curve", name, tuple(CURVES))
     require_name("clock", against, tuple(CLOCKS))
-    require(len(traces), "no trace", "at least one")
+    require_traces(traces, name, against)
     length = min(len(trace[against]) for trace in traces)
     clocks = np.array([trace[against][:length] for trace in traces], dtype=float)
     require((clocks == clocks[0]).all(), f"traces measured at different {against}s", "the same for every seed")

@@ -33,10 +33,10 @@ from filelock import FileLock, Timeout
 from torch import nn
 from tqdm.auto import tqdm
 
-from ._checks import require, require_name
+from ._checks import plain_list, real_array, require, require_integer, require_kind, require_name, require_on_axis, require_point
 from .data import cache_folder, writable
 from .provenance import code_hash, device_name, made_by, precision, read_record, write_json, write_record
-from .training import FIELDS, Trace, TrainConfig, find_device, train
+from .training import Trace, TrainConfig, find_device, train
 
 RESULTS = Path(__file__).resolve().parent.parent / "book" / "results"
 """Where runs are recorded; the files are part of the repository."""
@@ -76,12 +76,16 @@ class Sweep:
     """
 
     def __init__(self, name: str, base: TrainConfig, *, keep: int | None = None, **axes: Iterable[Any]) -> None:
+        require_kind("name", name, str, "the name of a file")
         require(re.fullmatch(r"[\w.-]+", name), f"the name {name!r}", "letters, digits, '-', '_' and '.': it becomes the name of a file")
-        lists = {axis: _values(axis, values) for axis, values in axes.items()}
+        require_kind("base", base, TrainConfig, "a `TrainConfig`, the recipe that all runs share")
+        require_integer("keep", keep, 2, optional=True)
+        lists = {axis: plain_list(axis, values) for axis, values in axes.items()}
         self.name, self.base, self.keep = name, base, keep
         self.seeds = lists.pop("seed", [base.seed])
         self.axes = lists
         self._runs: dict[TrainConfig, Trace] | None = None
+        self.configs()  # a value that no recipe may have is refused here and not when it is to run
 
     def points(self) -> list[dict[str, Any]]:
         """Every combination of the axes but the seed, as dicts like ``{"depth": 2, "skip": True}``; the last axis runs fastest."""
@@ -90,12 +94,14 @@ class Sweep:
     def only(self, **fixed: Any) -> "Sweep":
         """The part of this sweep where these axes have these values, as a sweep over the other axes."""
         for axis, value in fixed.items():
-            require(value in self.axes.get(axis, ()), f"{axis}={value!r}", f"an axis and one of its values, of {self.axes}")
+            require_on_axis(axis, value, self.axes)
         rest = {axis: values for axis, values in self.axes.items() if axis not in fixed}
         return Sweep(self.name, self.base.replace(**fixed), keep=self.keep, seed=self.seeds, **rest)
 
     def configs(self, point: dict[str, Any] | None = None) -> list[TrainConfig]:
         """The recipes of a point, one for each seed; without a point those of the whole sweep."""
+        if point is not None:
+            require_point(point, self.axes)
         return [self.base.replace(**p, seed=seed) for p in ([point] if point is not None else self.points()) for seed in self.seeds]
 
     def run(self, workers: int = 2, dask: str | None = None, progress: bool = True) -> "Report":
@@ -112,7 +118,10 @@ class Sweep:
         Returns:
             A ``Report``.
         """
-        require(type(workers) is int and workers >= 1, f"workers={workers!r}", "an integer of at least 1")
+        require_integer("workers", workers, 1)
+        require_kind("dask", dask, (str, type(None)), "the address of a Dask cluster or None")
+        require(dask is None or re.fullmatch(r".*\S:\d+", dask), f"dask={dask!r}", "an address with its port, like 'tcp://10.0.0.1:8786'")
+        require_kind("progress", progress, bool, "True or False")
         configs = self.configs()
         outcomes = {config: _Outcome(config, "cached", trace) for config in configs if (trace := _from_cache(config))}
         with _backend(workers, dask) as parallel, tqdm(total=len(configs), initial=len(outcomes), unit="run", desc=self.name,
@@ -156,12 +165,10 @@ class Sweep:
 
     def __getitem__(self, point: dict[str, Any]) -> list[Trace]:
         """The runs of a point, a list over the seeds, as last computed or else as recorded."""
-        for axis in point:
-            require_name("axis", axis, tuple(self.axes))
-        require(set(point) == set(self.axes), f"a point with {sorted(point)}", f"a value for each of {list(self.axes)}")
+        configs = self.configs(point)
         if self._runs is None:
             self._runs = self.load()
-        found = [self._runs[config] for config in self.configs(point) if config in self._runs]
+        found = [self._runs[config] for config in configs if config in self._runs]
         require(found, f"the point {point}, which is not recorded", f"values among {self.axes}", error=KeyError)
         return found
 
@@ -181,19 +188,12 @@ class Sweep:
         Returns:
             What was found of each run.
         """
-        require(type(count) is int and count >= 1, f"count={count!r}", "an integer of at least 1")
+        require_integer("count", count, 1)
+        require_integer("seed", seed, optional=True)
+        require_kind("whole", whole, bool, "True or False")
         recorded = self.load()
         chosen = random.Random(seed).sample(sorted(recorded, key=_recipe), min(count, len(recorded)))
         return [_verify_run(recorded[config], 1.0 if whole else EARLY) for config in chosen]
-
-
-def _values(axis: str, values: Iterable[Any]) -> list[Any]:
-    """The values of an axis, which may come from a generator, as a list."""
-    require_name("axis", axis, FIELDS)
-    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, (str, set)) else []
-    require(listed, f"{axis}={values!r}", "a list of values, in order")
-    require(all(value not in listed[:i] for i, value in enumerate(listed)), f"{axis}={listed}", "each value once")
-    return listed
 
 
 @dataclass(frozen=True)
@@ -282,12 +282,20 @@ def differences(first: Trace, second: Trace, steps: np.ndarray) -> np.ndarray:
         whole sample where two outputs are equal up to rounding; inf where only one run was measured, or only one value is
         infinite or nan.
 
+    Raises:
+        TypeError: If one of the first two is no ``Trace``.
+        ValueError: On steps that are no list.
+
     Example:
         >>> from clt_utils.training import train
         >>> trace = train(TrainConfig.mini(epochs=1, device="cpu"))
         >>> float(differences(trace, trace, trace["step"]).max())
         0.0
     """
+    for name, trace in (("first", first), ("second", second)):
+        require_kind(name, trace, Trace, "a `Trace`")
+    steps = real_array("steps", steps)
+    require(steps.ndim == 1, f"steps of shape {steps.shape}", "a list of steps (n,)")
     apart = []
     compared = [name for name in first.columns if name != "accuracy"]
     for name in compared:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import data, models
-from ._checks import require, require_integer, require_kind, require_name, require_number
+from ._checks import require, require_callable, require_integer, require_kind, require_name, require_number, shown
 from ._spacing import evenly_spaced
 from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
 from .interval import risk_interval, together
@@ -190,12 +190,14 @@ class Trace:
 
     def thin(self, keep: int) -> "Trace":
         """The trace at ``keep`` evenly spaced measurements or fewer, the first and the last among them."""
-        require(keep >= 2, f"keep={keep}", "at least 2, the first and the last")
+        require_integer("keep", keep, 2, advice="The first and the last are always kept.")
         index = evenly_spaced(len(self), keep)
         return dataclasses.replace(self, columns={name: column[index] for name, column in self.columns.items()})
 
     def to_dict(self, digits: int | None = None) -> dict[str, Any]:
         """Plain JSON values, numbers rounded to ``digits`` significant digits; nan and inf become strings."""
+        require_integer("digits", digits, 1, 17, optional=True)
+
         def plain(value: float) -> int | float | str:
             value = float(value if digits is None else f"{value:.{digits}g}")
             if not math.isfinite(value):
@@ -208,6 +210,9 @@ class Trace:
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "Trace":
         """The trace that ``to_dict`` gave; a ``ValueError`` if it is not whole."""
+        require_kind("saved", saved, dict, "a run as `to_dict` gives it")
+        lacking = {"config", "columns", "provenance", "stopped"} - set(saved)
+        require(not lacking, f"a saved run without {', '.join(sorted(lacking))}", "a run as `to_dict` gives it")
         columns = {name: np.array([float(value) for value in column]) for name, column in saved["columns"].items()}
         missing = [name for name in COLUMNS if name not in columns]
         lengths = {len(column) for column in columns.values()}
@@ -241,6 +246,10 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
         >>> print(trace["step"])  # 16 samples in batches of 2, measured at every step
         [ 0.  1.  2.  3.  4.  5.  6.  7.  8.  9. 10. 11. 12. 13. 14. 15. 16.]
     """
+    require_kind("config", config, TrainConfig, "a `TrainConfig`")
+    require_kind("progress", progress, bool, "True or False")
+    for name, call in (("on_probe", on_probe), ("should_stop", should_stop), ("prepare", prepare)):
+        require_callable(name, call, "a function", optional=True)
     started = time.perf_counter()
     run = _Run(config, prepare)
     rows: list[dict[str, float]] = []
@@ -359,11 +368,12 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
         >>> seen["lower"] <= seen["risk"] <= seen["upper"]
         True
     """
+    seen = probe(model, inputs, targets, generator)
+    require(not targets.is_floating_point(), f"targets {shown(targets)}", "labels (n,), integers")
     outputs = model(inputs)
     risk = fenchel_young_loss(generator, targets, outputs).mean()
     gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
     grad_norm_sq = sum(g.double().square().sum().item() for g in gradients)
-    seen = probe(model, inputs, targets, generator)
     whole = together(seen)
     energy = whole.energy.item()
     lower, upper = risk_interval(whole, generator)
@@ -392,6 +402,7 @@ def find_device(name: str = "auto") -> torch.device:
         >>> find_device("cpu")
         device(type='cpu')
     """
+    require_kind("name", name, str, 'the name of a device, such as "cpu", or "auto"')
     given = f"the device {name!r}"
     if name == "auto":
         wanted = os.environ.get("CLT_DEVICE", "").strip()

@@ -1,25 +1,31 @@
 """The border of the package: nonsense at any argument of any public function gives a result or the house's error, never a raw one.
 
-``CALLS`` has one valid call of each public function. ``ZOO`` has the nonsense, which is put at one argument at a time. How many of
-the pairs are tried is decided by the profile in conftest.py; ``make fuzz`` draws others.
+``CALLS`` has one valid call of each public function and method; ``self`` is the object whose method it is. ``ZOO`` has the nonsense,
+which is put at one argument at a time. How many of the pairs are tried is decided by the profile in conftest.py; ``make fuzz`` draws
+others.
 """
 
+import dataclasses
+import functools
 import importlib
 import inspect
 import re
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch import nn
 
-from clt_utils import bounds, dual_steps, entropy, finite, sgd, structure
+from clt_utils import bounds, diagnose, dual_steps, entropy, exercises, explore, figures, finite, plots, sgd, structure, sweeps, training
 from clt_utils._checks import require_integer, require_number
 from clt_utils.duality import GINI, SHANNON, as_mean
-from clt_utils.training import TrainConfig
+from clt_utils.sweeps import Sweep
+from clt_utils.training import COLUMNS, Trace, TrainConfig
 
 P, Q, JOINT = np.array([0.2, 0.8]), np.array([0.5, 0.5]), np.array([[0.1, 0.2], [0.3, 0.4]])
 INPUTS, LABELS = torch.linspace(-1, 1, 12).reshape(4, 3), torch.tensor([0, 1, 1, 0])
@@ -35,6 +41,37 @@ def linear():
 
 def squares(theta):
     return (theta - torch.arange(4.0)[:, None]).square().sum(-1)
+
+
+TINY = TrainConfig.mini(limit=4, size=8, epochs=1, probes=1, model="model-a", depth=1, width=2, device="cpu")
+POINT = {"width": 2}
+TRACE = Trace(TINY, {name: np.array([1.0, 2.0, 3.0]) for name in COLUMNS}, {}, "")
+SEEN = structure.Probe(*torch.ones(6, 4, dtype=torch.float64))
+ANSWER = {"kind": "number", "digits": 3, "salt": "", "hashes": [""]}
+
+
+def sweep():
+    return Sweep("tiny", TINY, width=[2], seed=[0])
+
+
+def blank(*known):
+    return Figure()
+
+
+def in_words(*known):
+    return "A figure without any lines."
+
+
+def explorer():
+    return explore.explore(sweep(), blank, alt=in_words, **sweep().axes)
+
+
+def watch():
+    return diagnose.Watch(linear(), INPUTS, LABELS, SHANNON, 0.2)
+
+
+def axes():
+    return Figure().add_subplot()
 
 
 CALLS = {
@@ -96,6 +133,7 @@ CALLS = {
     "correlation.pearson": lambda: dict(x=np.array([1.0, 2.0, 5.0]), y=np.array([2.0, 1.0, 3.0])),
     "correlation.local_pearson": lambda: dict(x=np.array([1.0, 2.0, 5.0]), y=np.array([2.0, 1.0, 3.0]), window=2),
     "correlation.changes_pearson": lambda: dict(x=np.array([1.0, 2.0, 5.0]), y=np.array([2.0, 1.0, 3.0])),
+    "sgd.Run.gradient_bound": lambda: dict(self=sgd.run(squares, torch.ones(3), torch.tensor([[0, 1]]), 0.1, points=1), smoothness=2.0),
     "data.load": lambda: dict(name="digits", split="test", size=8, limit=5, seed=0, root=None),
     "data.cache_folder": dict,
     "data.writable": lambda: dict(folder=PLACE),
@@ -123,7 +161,61 @@ CALLS = {
     "structure.gradient_energy": lambda: dict(model=linear(), **LINEAR, verify="all"),
     "structure.gradient_correlation": lambda: dict(model=linear(), **LINEAR),
     "structure.probe": lambda: dict(model=linear(), **LINEAR, verify="none"),
+    "interval.together": lambda: dict(seen=SEEN),
+    "interval.risk_interval": lambda: dict(seen=SEEN, generator=SHANNON, num_classes=2),
     "training.TrainConfig": lambda: {name: getattr(TrainConfig(), name) for name in TrainConfig.__dataclass_fields__},
+    "training.TrainConfig.mini": lambda: dict(epochs=2),
+    "training.TrainConfig.full": lambda: dict(limit=4, probe_samples=2),
+    "training.TrainConfig.preset": lambda: dict(seed=1),
+    "training.TrainConfig.replace": lambda: dict(self=TINY, gain=2.0),
+    "training.Trace.__getitem__": lambda: dict(self=TRACE, name="risk"),
+    "training.Trace.thin": lambda: dict(self=TRACE, keep=2),
+    "training.Trace.to_dict": lambda: dict(self=TRACE, digits=6),
+    "training.Trace.from_dict": lambda: dict(saved=TRACE.to_dict()),
+    "training.train": lambda: dict(config=TINY, progress=False, on_probe=print, should_stop=lambda: False, prepare=print),
+    "training.measure": lambda: dict(model=linear(), **LINEAR),
+    "training.find_device": lambda: dict(name="cpu"),
+    "sweeps.Sweep": lambda: dict(name="tiny", base=TINY, keep=2, width=[2, 3], seed=range(2)),
+    "sweeps.Sweep.only": lambda: dict(self=sweep(), width=2),
+    "sweeps.Sweep.configs": lambda: dict(self=sweep(), point=POINT),
+    "sweeps.Sweep.run": lambda: dict(self=sweep(), workers=1, dask=None, progress=False),
+    "sweeps.Sweep.__getitem__": lambda: dict(self=sweep(), point=POINT),
+    "sweeps.Sweep.verify": lambda: dict(self=sweep(), count=1, seed=0, whole=False),
+    "sweeps.differences": lambda: dict(first=TRACE, second=TRACE, steps=np.array([1.0, 2.0])),
+    "explore.explore": lambda: dict(source=sweep(), figure=blank, alt=in_words, width=[2]),
+    "explore.Explorer": lambda: dict(source=None, figure=blank, alt=in_words, axes={"width": [2]}),
+    "explore.Explorer.draw": lambda: dict(self=explorer(), point=POINT, runs=[TRACE]),
+    "explore.Explorer.frame": lambda: dict(self=explorer(), point=POINT),
+    "explore.Explorer.is_recorded": lambda: dict(self=explorer(), point=POINT),
+    "explore.Live": lambda: dict(explorer=explorer()),
+    "explore.Live.train_at": lambda: dict(self=explorer().live, turn=1, point=POINT, later=lambda call, *values: call(*values)),
+    "diagnose.diagnose": lambda: dict(model=linear(), loader=[(INPUTS, LABELS)], generator=SHANNON, layers=[""], probes=2, limit=4, cells=2,
+                                      progress=False),
+    "diagnose.Watch": lambda: dict(model=linear(), inputs=INPUTS, targets=LABELS, generator=SHANNON, share=0.2),
+    "diagnose.Watch.__call__": lambda: dict(self=watch(), step=0),
+    "plots.show": lambda: dict(fig=blank(), alt=in_words()),
+    "plots.png": lambda: dict(fig=blank()),
+    "plots.svg": lambda: dict(fig=blank(), alt=in_words(), prefix="clt"),
+    "plots.unique_prefix": lambda: dict(text="<p>"),
+    "plots.describe": lambda: dict(fig=blank()),
+    "plots.log_scale": lambda: dict(ax=axes(), names="xy"),
+    "plots.legend": lambda: dict(fig=blank(), ncols=2),
+    "plots.fixed_axes": lambda: dict(legend_rows=1),
+    "plots.simplex_place": lambda: dict(p=np.full((4, 3), 1 / 3)),
+    "plots.draw_simplex": lambda: dict(ax=axes(), title="p"),
+    "plots.risk_between_bounds": lambda: dict(traces=TRACE, sharp=True, against="epoch"),
+    "plots.spectrum": lambda: dict(traces=[TRACE], against="step"),
+    "plots.draw_curve": lambda: dict(ax=axes(), traces=[TRACE], name="risk", against="step"),
+    "figures.side_by_side": lambda: dict(groups={"all": [TRACE]}, names=["risk"]),
+    "figures.watched": lambda: dict(traces=[TRACE], window=2),
+    "figures.start_and_end": lambda: dict(groups={"depth": {1: ([TRACE], [TRACE])}}),
+    "figures.energy_and_optimum": dict,
+    "figures.framework": dict,
+    "figures.models_ab": dict,
+    "exercises.check_answer": lambda: dict(exercise=next(iter(exercises.load_answers())), value=0.5),
+    "exercises.verdict": lambda: dict(answer=ANSWER, value=0.5),
+    "exercises.load_answers": lambda: dict(path=PLACE / "answers.json"),
+    "exercises.record": lambda: dict(path=PLACE / "answers.json", exercise="ex-a", value=0.5),
     "ledger.check": lambda: dict(slug="batch-energy-identity", seed=0, trials=1),
     "ledger.breaks": lambda: dict(slug="batch-energy-identity", seed=0),
 }
@@ -188,39 +280,73 @@ ZOO = {
 
 
 def public(name):
-    """The public functions that a module defines."""
+    """The public functions that a module defines, and of its classes what takes an argument; a command line is argparse's border."""
     module = importlib.import_module(f"clt_utils.{name}")
-    return {f"{name}.{key}" for key, thing in vars(module).items()
-            if inspect.isfunction(inspect.unwrap(thing)) and thing.__module__ == module.__name__ and not key.startswith("_")}
+    for key, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__ or key.startswith("_") or key == "main":
+            continue
+        if inspect.isfunction(inspect.unwrap(thing)):
+            yield f"{name}.{key}"
+        elif inspect.isclass(thing) and not issubclass(thing, nn.Module) and not getattr(thing, "_is_protocol", False):
+            yield from methods_with_arguments(f"{name}.{key}", thing)
+
+
+def methods_with_arguments(name, kind):
+    """Of a class; its construction too, unless dataclass wrote it and nothing is checked there."""
+    if "__post_init__" in vars(kind) or ("__init__" in vars(kind) and not dataclasses.is_dataclass(kind)):
+        yield name
+    for key, thing in vars(kind).items():
+        is_method = inspect.isfunction(thing) or isinstance(thing, classmethod)
+        if is_method and (not key.startswith("_") or key in ("__call__", "__getitem__")) and parameters_of(getattr(kind, key)):
+            yield f"{name}.{key}"
+
+
+def parameters_of(function):
+    return {key: value for key, value in inspect.signature(function).parameters.items() if key != "self"}
 
 
 def function_of(name):
-    module, _, function = name.partition(".")
-    return getattr(importlib.import_module(f"clt_utils.{module}"), function)
+    module, _, path = name.partition(".")
+    return functools.reduce(getattr, path.split("."), importlib.import_module(f"clt_utils.{module}"))
 
 
 MODULES = ("duality", "entropy", "bounds", "finite", "dual_steps", "sgd", "correlation", "data", "models", "fitting", "provenance",
-           "structure")
+           "structure", "interval", "training", "sweeps", "explore", "diagnose", "plots", "figures", "exercises")
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_function_has_a_valid_call(module):
     here = {name for name in CALLS if name.split(".")[0] == module}
-    assert here == public(module), (f"Given: {sorted(here ^ public(module))}, in one of the two only. Expected: one call in CALLS of each "
-                                    f"public function of {module}. Enter it there, with all its arguments.")
+    there = set(public(module))
+    assert here == there, (f"Given: {sorted(here ^ there)}, in one of the two only. Expected: one call in CALLS of each "
+                                    f"public function and method of {module}. Enter it there, with all its arguments.")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def place(tmp_path_factory):
+    """A folder for what is written, with a record in it, and one of a sweep."""
     global PLACE
     PLACE = tmp_path_factory.mktemp("place")
     function_of("provenance.write_record")(PLACE / "sealed.json", {"a": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLT_CACHE", str(PLACE))
+        patch.setattr(sweeps, "RESULTS", PLACE)
+        (tiny := sweep()).run(workers=1, progress=False)
+        tiny.record()
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_the_valid_calls_are_valid(name):
     function, call = function_of(name), CALLS[name]()
-    assert set(call) == set(inspect.signature(function).parameters), f"CALLS[{name!r}] does not name each argument"
+    named = {key for key, value in parameters_of(function).items() if value.kind != value.VAR_KEYWORD}
+    assert named <= set(call), f"CALLS[{name!r}] does not name each argument"
     function(**call)
 
 
@@ -247,7 +373,7 @@ def complaint(name, argument, nonsense):
 @pytest.mark.parametrize("name", [name for name, call in CALLS.items() if call is not dict])
 @given(data=st.data())
 def test_nonsense_gives_a_result_or_the_error_of_the_house(name, data):
-    arguments = list(inspect.signature(function_of(name)).parameters)
+    arguments = [argument for argument in CALLS[name]() if argument != "self"]
     said = complaint(name, data.draw(st.sampled_from(arguments), "argument"), data.draw(st.sampled_from(list(ZOO)), "nonsense"))
     assert not said, said
 
@@ -294,6 +420,43 @@ SILENT = {
     "inputs of another dtype": (lambda: structure.probe(nn.Linear(3, 2), INPUTS.double(), LABELS), "float64.*on which the model fails"),
     "a model on meta": (lambda: structure.structure_matrix(nn.Linear(3, 2, device="meta"), INPUTS), "meta"),
     "one NaN output": (lambda: structure.structure_matrix(SayNaN(), torch.tensor([[1.0], [2.0], [-1.0]])), "2 of 6 entries NaN"),
+    "0 workers": (lambda: sweep().run(workers=0), "workers=0.*an integer of at least 1"),
+    "True workers": (lambda: sweep().run(workers=True), "workers=True.*an integer of at least 1"),
+    "-1 runs to verify": (lambda: sweep().verify(count=-1), "count=-1.*an integer of at least 1"),
+    "an axis from a generator that is used up": (lambda: Sweep("a", TINY, depth=(d for d in ())), "depth=.* empty.*a list of values"),
+    "an axis without an order": (lambda: Sweep("a", TINY, depth={1, 2}), "depth={1, 2}.*in order"),
+    "an axis with a value twice": (lambda: Sweep("a", TINY, depth=[1, 1]), r"depth=\[1, 1\].*each value once"),
+    "an axis of bytes": (lambda: Sweep("a", TINY, seed=b"12"), "seed=b'12'.*a list of values"),
+    "an axis with a value that no recipe has": (lambda: Sweep("a", TINY, depth=[1, -1]), "depth=-1.*at least 1"),
+    "a sweep whose name has a slash": (lambda: Sweep("a/b", TINY), "'a/b'.*the name of a file"),
+    "a sweep over an unknown field": (lambda: Sweep("a", TINY, depht=[1]), "'depht'.*Did you mean 'depth'"),
+    "a sweep that keeps one measurement": (lambda: Sweep("a", TINY, keep=1), "keep=1.*at least 2"),
+    "a part that a sweep does not have": (lambda: sweep().only(width=3), r"width=3.*one of its values \[2\]"),
+    "a point of another sweep": (lambda: sweep().configs({"depth": 1}), "'depth'.*one of 'width'"),
+    "2.5 measurements": (lambda: TRACE.thin(2.5), r"keep=2\.5.*an integer"),
+    "no digits": (lambda: TRACE.to_dict(0), "digits=0.*from 1 to 17"),
+    "a run without its recipe": (lambda: Trace.from_dict({"columns": {}}), "without config, provenance, stopped"),
+    "targets that are no labels": (lambda: training.measure(linear(), INPUTS, torch.ones(4, 2) / 2), "float32.*labels"),
+    "2.5 samples to look at": (lambda: diagnose.diagnose(linear(), [(INPUTS, LABELS)], probes=2.5), r"probes=2\.5.*an integer"),
+    "the name of a loss to diagnose": (lambda: diagnose.diagnose(linear(), [(INPUTS, LABELS)], "shannon"), "generator='shannon'"),
+    "the name of a loss to watch": (lambda: diagnose.Watch(linear(), INPUTS, LABELS, "shannon"), "generator='shannon'"),
+    "half of the time": (lambda: diagnose.Watch(linear(), INPUTS, LABELS, share=0.5), r"share=0\.5.*a number in \(0, 0\.5\)"),
+    "the name of a step": (lambda: watch()("1"), "step='1'.*an integer"),
+    "a figure in place of its function": (lambda: explore.explore(None, blank(), a=[1]), "figure=.*a function"),
+    "a text in place of its function": (lambda: explore.explore(None, blank, alt=in_words(), a=[1]), "alt=.*a function.*or None"),
+    "one run in place of a list": (lambda: explorer().draw(POINT, TRACE), "runs=Trace.*a list of traces"),
+    "a place without a slider": (lambda: explore.explore(None, blank, a=[1]).is_recorded({"b": 1}), "the axis 'b'.*one of 'a'"),
+    "a place beside the sliders": (lambda: explorer().live.train_at(1, {"width": 3}, print), r"width=3.*one of its values \[2\]"),
+    "no group": (lambda: figures.side_by_side({}), "no group.*at least one group"),
+    "a run in place of a pair": (lambda: figures.start_and_end({"depth": {1: TRACE}}), r"=Trace.*\(runs of Model A, runs of Model B\)"),
+    "runs of one model": (lambda: figures.start_and_end({"depth": {1: ([TRACE],)}}), r"\[\(1,\)\] runs.*a pair"),
+    "a run without columns": (lambda: figures.start_and_end({"depth": {1: ([TRACE], [{}])}}), "{} in place of a trace.*lam_min"),
+    "an array in place of a value": (lambda: sweep().only(width=np.array([2, 3])), r"width=an array.*one of its values \[2\]"),
+    "a legend without columns": (lambda: plots.legend(blank(), 0), "ncols=0.*an integer of at least 1"),
+    "a figure that is none": (lambda: explore.explore(None, lambda point: "x", a=[1]).html(), "fig='x'.*a matplotlib figure"),
+    "a grid of sliders without an order": (lambda: explore.explore(None, blank, a={1, 2}), "a={1, 2}.*in order"),
+    "two entries in place of probabilities of three": (lambda: plots.simplex_place([0.5, 0.5]), r"\(2,\).*three"),
+    "columns of two lengths": (lambda: plots.spectrum({"step": [0, 1], "lam_max": [1.0]}), r"lengths \[1, 2\]"),
     "one NaN output, for its energy": (lambda: structure.gradient_energy(SayNaN(), torch.tensor([[-1.0], [2.0]]), LABELS[:2]),
                                        "outputs` with 2 of 4 entries NaN"),
 }

@@ -197,7 +197,10 @@ class Mixing(nn.Module):
     (small_net(2), batches(outputs=3), "labels from 0 to 2"),
     (small_net(), [], "without batches"),
     (small_net(), [(torch.full((4, 4), float("nan")), torch.zeros(4, dtype=torch.long))], "NaN"),
-    (Mixing(), batches(), "structure matrix could not be computed"),
+    (Mixing(), batches(), "could not be measured.*rest of the batch"),
+    (nn.Linear(4, 3, device="meta"), batches(), "device meta"),
+    (small_net(), [(torch.zeros(4, 4), torch.zeros(3, dtype=torch.long))], "4 inputs and 3 targets"),
+    (small_net(), [(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], "or with empty ones"),
 ])
 def test_bad_models_get_a_diagnosis(model, loader, words):
     report = diagnose(model, loader, progress=False)
@@ -210,10 +213,26 @@ def test_bad_models_get_a_diagnosis(model, loader, words):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="nn.Module"):
+    with pytest.raises(TypeError, match="nn.Module"):
         diagnose(lambda x: x, batches())
     with pytest.raises(ValueError, match="'head'"):
         diagnose(small_net(), batches(), layers=["head"])
+
+
+class Aside(nn.Module):
+    """A layer that is never called, beside one that gives a pair."""
+
+    def __init__(self):
+        super().__init__()
+        self.aside, self.pair = nn.Identity(), nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.pair(x[:, None])[0][:, 0]
+
+
+@pytest.mark.parametrize("layer", ["aside", "pair"])
+def test_a_layer_without_a_tensor_is_named(layer):
+    assert f"the layer '{layer}', which gave no tensor" in str(diagnose(Aside(), batches(), layers=[layer], progress=False))
 
 
 def test_watch_keeps_its_share_and_leaves_training_alone(monkeypatch):

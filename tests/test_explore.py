@@ -152,11 +152,12 @@ def test_mistakes_are_named(sweep):
         explore(sweep, risk, depth=[1, 3], skip=[True])
     with pytest.raises(ValueError, match=r"each of \['depth', 'skip'\]"):
         explore(sweep, risk, depth=[1, 2])
-    for empty in ([], 3, "12"):
-        with pytest.raises(ValueError, match="a list of values"):
-            explore(None, parabola, a=empty)
-    with pytest.raises(ValueError, match="differ"):
-        explore(None, parabola, a=[1, 1.0])
+    for wrong, error in (([], ValueError), (3, TypeError), ("12", TypeError), ({1, 2}, TypeError), ([[1], [2]], TypeError)):
+        with pytest.raises(error, match="a list of values"):
+            explore(None, parabola, a=wrong)
+    for twice, words in (([1, 1.0], "each value once"), ([0.12345678, 0.12345679], "differ in print")):
+        with pytest.raises(ValueError, match=words):
+            explore(None, parabola, a=twice)
     with pytest.raises(ValueError, match="at least one list"):
         explore(None, parabola)
     with pytest.raises(FileNotFoundError, match="not recorded"):

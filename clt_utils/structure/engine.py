@@ -246,7 +246,7 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     """The outputs once more (B, K), every second sample in one batch and backwards: neighbours, order and number have changed."""
     B, size = len(inputs), max(size, 8)
     outputs: list[tuple[Tensor, Tensor]] = []
-    waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size)]
+    waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size) if len(part)]
     while waiting:
         part = waiting.pop(0)
         try:
