@@ -125,15 +125,15 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
     dtype = dtype or _dtype(model)
     found = []
     with _explained(model, inputs, dtype), measured(model, inputs.device):
-        others = in_other_company(model, inputs, dtype, 8)
+        others = in_other_company(model, inputs, dtype, 1)
         for b in range(len(inputs)):
-            found.append(_extremes(model, inputs[b:b + 1], others[b:b + 1], dtype, tolerance))
+            found.append(_extremes(model, inputs[b:b + 1], others[:, b:b + 1], dtype, tolerance))
     low, high, error = torch.tensor(found, dtype=torch.float64).T
     return low, high, error
 
 
 def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, tolerance: float) -> tuple[float, float, float]:
-    """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (1, K)."""
+    """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (n, 1, K)."""
     outputs, params = run(model, x, dtype)
     require_finite("outputs", outputs)
     require_same(outputs.detach(), others, coarsest(nodes_below(outputs.grad_fn)))

@@ -68,7 +68,7 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
             chunk = size
             continue
         if others is not None:
-            require_same(outputs, others[part], plan.coarsest)
+            require_same(outputs, others[:, part], plan.coarsest)
         start += len(outputs)
         if chunk is None:
             size = sizes[kind] = max(1, room(inputs.device) // (gram.shape[-1] * plan.width))
@@ -243,8 +243,11 @@ def _random_states(device: torch.device) -> list[Tensor]:
 # --- guards ---------------------------------------------------------------------------------------------------------------------
 
 def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, size: int) -> Tensor:
-    """The outputs once more (B, K), every second sample in one batch and backwards: neighbours, order and number have changed."""
-    B, size = len(inputs), max(size, 8)
+    """The outputs again (n, B, K): every second sample in one batch and backwards, so that neighbours, order and number have changed.
+
+    Up to ``FEW`` samples also pass once as they are given: so few of them may happen to meet in the same order everywhere else.
+    """
+    B, size = len(inputs), max(size, FEW)
     outputs: list[tuple[Tensor, Tensor]] = []
     waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size) if len(part)]
     while waiting:
@@ -257,19 +260,23 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
                 raise
             waiting = [*part.chunk(2), *waiting]
     where = torch.cat([part for part, _ in outputs]).argsort()
-    return torch.cat([value for _, value in outputs])[where.to(inputs.device)]
+    others = torch.cat([value for _, value in outputs])[where.to(inputs.device)]
+    return torch.stack([others, *([run(model, inputs, dtype, grad=False)[0].detach()] if 1 < B <= FEW else [])])
+
+
+FEW = 8
 
 
 def require_same(outputs: Tensor, others: Tensor, precision: torch.dtype) -> None:
-    """Refuse a model whose outputs (b, K) differ by more than rounding from those of the same samples in other batches.
+    """Refuse a model whose outputs (b, K) differ by more than rounding from those of the same samples in other batches, (..., b, K).
 
     ``precision`` is the coarsest that the model computes in.
     """
     size = outputs.abs().amax(1)
     scale = torch.maximum(size, size.median())
-    different = ((outputs - others).abs().amax(1) > tolerance(1e3, precision) * scale).nonzero().flatten()
-    require(not len(different), f"a model whose output for a sample changes with the rest of the batch, or from one pass to the next, by "
-            f"{float((outputs - others).abs().max()):.2g} where outputs are up to {float(outputs.abs().max()):.2g}",
+    gap = (outputs - others).abs().amax(-1)
+    require(bool((gap <= tolerance(1e3, precision) * scale).all()), "a model whose output for a sample changes with the rest of the batch, "
+            f"or from one pass to the next, by {float(gap.max()):.2g} where outputs are up to {float(outputs.abs().max()):.2g}",
             "samples that do not interact", INTERACTION)
 
 
