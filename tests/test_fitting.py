@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_run_dropout_included():
     assert np.array_equal(run(1), run(1)) and not np.array_equal(run(1), run(2))
 
 
-@pytest.mark.parametrize("generator", [SHANNON, GINI], ids=str)
+@pytest.mark.parametrize("generator", [SHANNON, GINI], ids=lambda generator: generator.name)
 def test_risk_of_is_the_mean_loss_over_samples_and_their_labels(generator):
     outputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[0, 1, 2, 1, 1], [0, 0, 0, 0, 0], [2, 1, 2, 1, 0], [1, 1, 2, 2, 2]])
