@@ -25,8 +25,8 @@ SETTINGS = EMULATED | {
     "as it is, 2 threads": {"OMP_NUM_THREADS": "2"},
     "as it is, 4 threads": {"OMP_NUM_THREADS": "4"},
 }
-NUMERIC = [f"tests/test_{name}.py" for name in ("structure", "sgd", "ledger", "duality", "entropy", "bounds", "finite", "dual_steps",
-                                                "models", "diagnose", "training")]
+NUMERIC = [f"tests/test_{name}.py" for name in ("structure", "guards", "sgd", "ledger", "duality", "entropy", "bounds", "finite",
+                                                "dual_steps", "models", "diagnose", "training")]
 QUICK = ["tests/test_structure.py::test_the_networks_of_the_book", "tests/test_structure.py::test_small_eigenvalues_survive_float32",
          "tests/test_sgd.py::test_run_is_torchs_sgd", "tests/test_training.py::test_training_is_plain_sgd",
          "tests/test_duality.py::test_gradient_is_prediction_minus_target", "tests/test_ledger.py::test_counterexamples_fail"]
