@@ -207,10 +207,9 @@ def _torchvision(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, i
     return images, targets, len(data.classes)
 
 
+# every data set by its name, with what reads it
 READERS: dict[str, Callable[[str, str, Folder], tuple[Tensor, Tensor, int]]] = {
     "digits": _digits,
     **dict.fromkeys(TORCHVISION, _torchvision),
 }
-"""Every data set by its name, with what reads it."""
-
 NAMES = tuple(READERS)
