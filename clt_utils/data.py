@@ -3,9 +3,10 @@
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from filelock import FileLock
@@ -16,8 +17,6 @@ from ._checks import require, require_integer, require_kind, require_name
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 """The data sets that are downloaded, by the name of their class in ``torchvision.datasets``."""
-
-NAMES = ("digits", *TORCHVISION)
 
 ELSEWHERE = "Name another folder in the environment variable CLT_CACHE."
 
@@ -82,7 +81,7 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
     require_integer("limit", limit, optional=True)
     require_integer("seed", seed)
     require_kind("root", root, (str, os.PathLike, type(None)), "a folder, or None")
-    images, targets, num_classes = _digits(split) if name == "digits" else _torchvision(name, split, root)
+    images, targets, num_classes = READERS[name](name, split, root)
     require(limit is None or 1 <= limit <= len(targets), f"limit={limit}",
             f"from 1 to the {len(targets)} samples of {name}'s {split} split", "Leave it out for all of them.")
     if limit is not None:
@@ -158,7 +157,16 @@ def _balanced(targets: Tensor, num_classes: int, limit: int, seed: int) -> Tenso
     return (turn * num_classes + place).argsort()[:limit]
 
 
-def _digits(split: str) -> tuple[Tensor, Tensor, int]:
+# --- readers: (name, split, root) -> images (n, C, H, W) with values from 0 to 255, labels (n,) from 0 on, number of classes ---
+
+Folder: TypeAlias = str | Path | None
+
+
+def _data_folder(root: Folder) -> Path:
+    return Path(root) if root else cache_folder() / "data"
+
+
+def _digits(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
     from sklearn.datasets import load_digits  # imported here: a second that models and training need not wait for
 
     bunch = load_digits()
@@ -170,10 +178,10 @@ def _digits(split: str) -> tuple[Tensor, Tensor, int]:
     return images[keep], targets[keep], 10
 
 
-def _torchvision(name: str, split: str, root: str | Path | None) -> tuple[Tensor, Tensor, int]:
+def _torchvision(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
     from torchvision import datasets  # imported here, as above
 
-    root = Path(root) if root else cache_folder() / "data"
+    root = _data_folder(root)
 
     def read(download: bool) -> Any:
         return getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=download)
@@ -197,3 +205,11 @@ def _torchvision(name: str, split: str, root: str | Path | None) -> tuple[Tensor
     images, targets = torch.as_tensor(data.data), torch.as_tensor(data.targets).long()
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     return images, targets, len(data.classes)
+
+
+# every data set by its name, with what reads it
+READERS: dict[str, Callable[[str, str, Folder], tuple[Tensor, Tensor, int]]] = {
+    "digits": _digits,
+    **dict.fromkeys(TORCHVISION, _torchvision),
+}
+NAMES = tuple(READERS)

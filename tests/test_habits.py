@@ -114,9 +114,12 @@ def test_stripping_removes_what_nobody_compares():
         return nbf.new_code_cell("print('kept?')", execution_count=7, outputs=[output], metadata={"tags": tags})
 
     notebook = nbf.new_notebook(cells=[cell([]), cell([strip_notebooks.COMPARED])], metadata={"widgets": {"state": 1}})
+    compared = notebook.cells[1]
+    compared.outputs = [nbf.new_output("stream", text=piece) for piece in ("ke", "pt?")]  # printed at once, and broken by the kernel
+    compared.outputs += [nbf.new_output("stream", name="stderr", text="warned")]
     plain, compared = nbf.reads(strip_notebooks.stripped(nbf.writes(notebook))).cells
     assert (plain.outputs, plain.execution_count) == ([], None)
-    assert (compared.outputs[0].text, compared.execution_count) == ("kept?", 1)
+    assert ([output.text for output in compared.outputs], compared.execution_count) == (["kept?", "warned"], 1)
     assert "widgets" not in nbf.reads(strip_notebooks.stripped(nbf.writes(notebook))).metadata
 
 
@@ -260,10 +263,15 @@ def test_version_is_the_same_everywhere():
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
 
 
-def test_contributing_example_runs(tmp_path):
+def contributing_code(title):
+    """The blocks of Python in a section of CONTRIBUTING.md."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split(f"## {title}")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+def test_contributing_example_runs():
     """The page on how to add a statement is run as it stands: its example must hold, and its counterexample must break it."""
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Add a statement")[1].split("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    blocks = contributing_code("Add a statement")
     from clt_utils.ledger import breaks, check, gradient_energy, statements
 
     names = {**vars(gradient_energy), "check": check, "breaks": breaks}  # the file that the page names
@@ -274,6 +282,46 @@ def test_contributing_example_runs(tmp_path):
         assert not any(broken.result.holds for broken in breaks("mean-gradient-below-energy"))
     finally:
         statements.pop("mean-gradient-below-energy", None)
+
+
+def test_contributing_example_of_a_layer_rule_runs(monkeypatch):
+    """Its rule is used, and gives what autograd gives without it."""
+    import torch
+
+    from clt_utils.structure import rules, structure_matrix
+
+    [block] = contributing_code("Add a layer rule")
+    exec(block, names := dict(vars(rules)))
+    torch.manual_seed(0)
+    model, inputs = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.LogSoftmax(-1)).double(), torch.randn(4, 5, dtype=torch.float64)
+    expected, used = structure_matrix(model, inputs), []
+    monkeypatch.setitem(rules.RULES, "LogSoftmaxBackward0", lambda *given: used.append(given) or names["log_softmax"](*given))
+    found = structure_matrix(model, inputs, verify="none")
+    assert used, "Given: a rule in CONTRIBUTING.md that its model does not use. Expected: one of a node of that model. Correct its name."
+    assert torch.allclose(found, expected, rtol=1e-10), (
+        "Given: a rule in CONTRIBUTING.md that disagrees with autograd. Expected: a true one. Correct it there.")
+
+
+def test_contributing_example_of_a_data_set_runs(monkeypatch, tmp_path):
+    """Its test is run on its reader; where it is red, correct the one or the other in CONTRIBUTING.md."""
+    import numpy as np
+
+    from clt_utils import data
+
+    reader, test = contributing_code("Add a data set")
+    exec(reader, names := {**vars(data), "np": np})
+    monkeypatch.setitem(data.READERS, "shapes", names["_shapes"])
+    monkeypatch.setattr(data, "NAMES", tuple(data.READERS))
+    exec(test, names := {"data": data, "np": np})
+    names["test_shapes_from_their_file"](tmp_path)
+
+
+def test_contributing_example_of_a_sweep_can_be_declared():
+    from clt_utils import sweeps
+
+    [entry] = contributing_code("Add a sweep")
+    [sweep] = eval(f"[{entry}]", dict(vars(sweeps)))
+    assert len(sweep.configs()) == 8 and sweep.name not in sweeps.SWEEPS
 
 
 def test_licences_are_there():

@@ -334,8 +334,10 @@ def test_groups_hold_what_needs_no_download_and_the_book_has_it_recorded():
     groups = {group: [sweep.name for sweep in sweeps._named(group)] for group in ("mini", "all", "lenet-mnist-full")}
     assert groups["lenet-mnist-full"] == ["lenet-mnist-full"]
     assert "lenet-digits" in groups["mini"] and "lenet-digits-full" not in groups["mini"]
-    assert groups["all"] == [*groups["mini"], "lenet-digits-full", "resnet18-digits-full", "vit-digits-full"]
-    assert [name for name in groups["all"] if not (RESULTS / f"{name}.json").exists()] == []
+    assert {*groups["all"]} - {*groups["mini"]} >= {"lenet-digits-full", "resnet18-digits-full", "vit-digits-full"}
+    missing = [name for name in groups["all"] if not (RESULTS / f"{name}.json").exists()]
+    assert not missing, (f"Given: {missing} without a record. Expected: every sweep on digits recorded in book/results. Run "
+                         f"`python -m clt_utils.sweeps run {missing[0]}` and commit the file that it names.")
     with pytest.raises(ValueError, match="Did you mean 'mini'"):
         sweeps._named("minni")
 

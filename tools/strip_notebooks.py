@@ -22,8 +22,19 @@ def stripped(text: str) -> str:
     strip_output(notebook, keep_output=False, keep_count=False, keep_id=True, extra_keys=EXTRA_KEYS)
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.id in kept:
-            cell.outputs, cell.execution_count = kept[cell.id], 1  # nbval compares nothing with a cell that was never run
+            cell.outputs, cell.execution_count = _joined(kept[cell.id]), 1  # nbval compares nothing with a cell that was never run
     return nbformat.writes(notebook) + "\n"
+
+
+def _joined(outputs: list) -> list:
+    """The same outputs, what was printed in one piece: the kernel breaks it anywhere, otherwise at each run."""
+    whole: list = []
+    for output in outputs:
+        if whole and output.get("name", "") and output.get("name") == whole[-1].get("name"):
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import require
 from .graph import Plan, form_of, leaves, nodes_below, nodes_of, plan_for, walk
-from .rules import quietly, real
+from .rules import RULES, quietly, real
 
 Directions = Callable[[Tensor, slice], Tensor]
 
@@ -123,8 +123,9 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
                 del plans[next(iter(plans))]
         return values, gram, plan
     plans.pop(form, None)
-    warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly.",
-                  stacklevel=4)
+    ruled = ", ".join(sorted({node.name() for node in order} & RULES.keys()))
+    warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly. To find "
+                  f"out why, look at those of its nodes in clt_utils/structure/rules.py: {ruled}.", stacklevel=4)
     return values, general(model, x, dtype, plan._replace(general=set(params.values())), g, values), plan
 
 

@@ -467,6 +467,8 @@ LAYERS: dict[str, int | None] = {"AddmmBackward0": 1, "MmBackward0": 0, "Convolu
 TAKE_WINNERS = (convolution, elementwise)
 """Rules that take a cotangent as pooling leaves it."""
 
+# A rule gets the cotangent of its node's first output only, so a node of which several outputs are used has none here. It may count on
+# nothing but the node's form (``graph.form_of``) to tell where the samples go.
 RULES: dict[str, Callable[[Node, Any, Site], Sequence[Entry]]] = {
     "AddmmBackward0": addmm,
     "MmBackward0": mm,
