@@ -115,12 +115,17 @@ def _deformed_log(x: Tensor, alpha: float) -> Tensor:
     return torch.where(positive, torch.expm1((alpha - 1) * log) / (alpha - 1), -1 / (alpha - 1))
 
 
+MASKED = -1e4
+"""What stands for an output of −∞ below a largest of 0, or for log 0: in every precision its prediction is 0 just the same."""
+
+
 def _entropic_loss(mu: Tensor, log_p: Tensor, alpha: float = 1.0) -> Tensor:
     """Σ_k of the divergence of μ_k from p_k ≥ 0 under (t^α − t)/(α(α−1)), t log t at α = 1, from the deformed log of p.
 
     Where log_p says "below zero" (off the support of entmax) the linear part that a restricted domain adds is included.
     """
     mu = _nonnegative(mu)
+    log_p = torch.where((mu == 0) & (log_p == -torch.inf), MASKED, log_p)  # 0 · ∞ is 0 here
     p = _deformed_exp(log_p, alpha)
     power = 1 + (alpha - 1) * log_p.clamp_min(-1 / (alpha - 1)) if alpha > 1 else 1.0  # p^(α−1)
     mu_log_mu = -entr(mu) if alpha == 1 else mu * _deformed_log(mu, alpha)
@@ -223,9 +228,9 @@ def _sparsemax_threshold(f: Tensor) -> Tensor:
 
 
 def _shifted(f: Tensor) -> tuple[Tensor, Tensor]:
-    """(f − max f, max f): generators on the simplex see only differences of outputs."""
+    """(f − max f, max f): generators on the simplex see only differences of outputs. Those of −∞ become very low ones."""
     top = f.detach().amax(-1, keepdim=True)
-    return f - top, top
+    return torch.where(f == -torch.inf, MASKED, f - top), top
 
 
 def _gini_loss(mu: Tensor, f: Tensor) -> Tensor:
@@ -378,8 +383,9 @@ def fenchel_young_loss(generator: Generator, targets: Tensor, outputs: Tensor) -
 
     Args:
         generator: The generator Φ.
-        targets: Integer labels (...,) or mean vectors (..., K) in the domain of Φ.
-        outputs: Model outputs f, the dual variable, (..., K).
+        targets: Integer labels (...,), or mean vectors (..., K) in the domain of Φ, integers too. One output off the simplex
+            takes no labels: the only one, 0, would mean 1.
+        outputs: Model outputs f, the dual variable, (..., K); −∞ where prediction and target are 0, as of a masked class.
 
     Returns:
         The loss of each sample, (...,), in nats for Shannon.
@@ -437,19 +443,24 @@ def as_mean(generator: Generator, targets: Tensor, outputs: Tensor) -> Tensor:
     require(targets.device == outputs.device, f"targets on {targets.device} and outputs on {outputs.device}", "one device",
             "Move the targets with `.to(outputs.device)`.")
     num_classes = outputs.shape[-1]
-    is_label = not targets.is_floating_point() and targets.shape == outputs.shape[:-1]
+    has_classes = num_classes > 1 or generator.on_simplex
+    is_label = not targets.is_floating_point() and targets.shape == outputs.shape[:-1] and has_classes
     require(is_label or targets.shape == outputs.shape,
             f"{targets.dtype} targets of shape {tuple(targets.shape)} for outputs of shape {tuple(outputs.shape)}",
-            f"integer labels {tuple(outputs.shape[:-1])} or mean vectors {tuple(outputs.shape)}")
+            f"integer labels {tuple(outputs.shape[:-1])} or mean vectors {tuple(outputs.shape)}" if has_classes else
+            f"mean vectors {tuple(outputs.shape)}", "" if has_classes else "One output has no classes: give means, `targets[..., None]`.")
     finite = outputs.isfinite().all()
     if is_label:
-        mu = one_hot(targets.long().clamp(0, num_classes - 1), num_classes).to(outputs.dtype)
-        valid = (targets >= 0).all() & (targets < num_classes).all()
+        labels = targets.long()
+        mu = one_hot(labels.clamp(0, num_classes - 1), num_classes).to(outputs.dtype)
+        valid = (labels >= 0).all() & (labels < num_classes).all()
     else:
         mu = targets.to(outputs.dtype)
         valid = generator.contains(mu).all()
     if _known_false(finite & valid):
-        _explain(generator, targets, mu, outputs, is_label)
+        _require_masked(generator, mu, outputs)
+        if not valid:
+            _explain(generator, targets, mu, is_label, num_classes)
     return mu
 
 
@@ -462,12 +473,17 @@ def _known_false(condition: Tensor) -> bool:
         return False
 
 
-def _explain(generator: Generator, targets: Tensor, mu: Tensor, outputs: Tensor, is_label: bool) -> None:
-    bad = int((~outputs.isfinite()).sum())
-    require(bad == 0, f"outputs with {bad} of {outputs.numel()} entries NaN or infinite", "finite numbers",
-            "Look for a learning rate that is too large or inputs that are not scaled.")
+def _require_masked(generator: Generator, mu: Tensor, outputs: Tensor) -> None:
+    """Outputs of −∞ are masked classes where this makes prediction and target 0: then the loss is finite."""
+    masked = (outputs == -torch.inf) & (mu == 0) & (generator.predict(outputs.detach()) == 0)
+    bad = int((~outputs.isfinite() & ~masked).sum())
+    require(bad == 0, f"outputs with {bad} of {outputs.numel()} entries NaN or infinite", "finite numbers, or −∞ where the target and "
+            "the prediction are 0", "Look for a learning rate that is too large, inputs that are not scaled, or targets on masked classes.")
+
+
+def _explain(generator: Generator, targets: Tensor, mu: Tensor, is_label: bool, num_classes: int) -> None:
     require(not is_label, f"labels from {int(targets.min())} to {int(targets.max())}" if is_label else "",
-            f"labels from 0 to {outputs.shape[-1] - 1}", "Give the model one output for each class, or remap the labels.")
+            f"labels from 0 to {num_classes - 1}", "Give the model one output for each class, or remap the labels.")
     bad = int((~mu.isfinite()).sum())
     require(bad == 0, f"targets with {bad} of {mu.numel()} entries NaN or infinite", "finite numbers")
     outside = ~generator.contains(mu)

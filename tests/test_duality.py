@@ -1,5 +1,6 @@
 """Generators and losses against independent computations: mpmath, scipy, the entmax package, finite differences."""
 
+import functools
 import math
 
 import entmax
@@ -211,6 +212,40 @@ def test_no_outputs_give_a_negative_loss_or_a_nan(f, label, g, dtype):
         assert (p >= 0).all() and abs(float(p.detach().sum()) - 1) <= 8 * torch.finfo(dtype).eps
 
 
+MASKABLE = [SHANNON, GINI, BINARY, POISSON, tsallis(1.001), tsallis(1.5), tsallis(2), tsallis(3)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("g", MASKABLE, ids=lambda g: g.name)
+def test_masked_outputs_count_as_if_they_were_not_there(g, dtype, seed):
+    mu, f = draw(g, (30, 5), dtype=dtype, seed=seed)
+    there, absent = [0, 2, 3, 5, 6], [1, 4, 7]
+    targets, masked = torch.zeros(30, 8, dtype=dtype), torch.full((30, 8), -torch.inf, dtype=dtype)
+    targets[:, there], masked[:, there] = mu, f
+    close = functools.partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-8)
+    close(g.predict(masked)[:, there], g.predict(f))
+    assert (g.predict(masked)[:, absent] == 0).all()
+    close(g.conjugate(masked), g.conjugate(f))
+    loss, expected = (fenchel_young_loss(g, *pair) for pair in ((targets, masked.requires_grad_()), (mu, f.requires_grad_())))
+    close(loss, expected)
+    slope, = torch.autograd.grad(loss.sum(), masked)
+    close(slope[:, there], torch.autograd.grad(expected.sum(), f)[0])
+    assert (slope[:, absent] == 0).all()
+
+
+@pytest.mark.parametrize("g, targets", [(SQUARED, [[1.0, 0.0]]), (HUBER, [[1.0, 0.0]]), (power(3), [[1.0, 0.0]]),
+                                        (SHANNON, [[0.5, 0.5]]), (SHANNON, [[0.0, 1.0]]), (BINARY, [[1.0, 1.0]])],
+                         ids=lambda x: getattr(x, "name", str(x)))
+def test_masks_where_the_loss_is_infinite_are_refused(g, targets):
+    with pytest.raises(ValueError, match="outputs with 1 of 2 entries NaN or infinite.*−∞ where the target and the prediction are 0"):
+        fenchel_young_loss(g, torch.tensor(targets), torch.tensor([[0.3, -torch.inf]]))
+
+
+def test_all_masked_is_refused():
+    with pytest.raises(ValueError, match="2 of 2 entries"):
+        fenchel_young_loss(SHANNON, torch.tensor([0]), torch.full((1, 2), -torch.inf))
+
+
 @every
 def test_predictions_pass_nans_on(g):
     assert g.predict(torch.tensor([[float("nan"), 1.0, 0.0], [3.0, 1.0, 0.0]]))[0].isnan().any()
@@ -277,6 +312,24 @@ def test_labels_and_one_hot_vectors_agree():
         one_hot = torch.nn.functional.one_hot(labels, 4)
         torch.testing.assert_close(fenchel_young_loss(g, labels, f), fenchel_young_loss(g, one_hot, f))
         torch.testing.assert_close(fenchel_young_loss(g, labels.int(), f), fenchel_young_loss(g, one_hot.double(), f))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool], ids=str)
+def test_labels_and_integer_means_of_every_kind(dtype):
+    labels, f = torch.tensor([0, 1, 1]), torch.randn(3, 300, dtype=torch.float64)
+    for g in (SHANNON, SQUARED):
+        torch.testing.assert_close(fenchel_young_loss(g, labels.to(dtype), f), fenchel_young_loss(g, labels, f))
+    for g in (BINARY, SQUARED, POISSON, HUBER):
+        means = torch.tensor([[0], [1], [1]])
+        torch.testing.assert_close(fenchel_young_loss(g, means.to(dtype), f[:, :1]), fenchel_young_loss(g, means.double(), f[:, :1]))
+
+
+@pytest.mark.parametrize("g", [g for g in ZOO if not g.on_simplex], ids=lambda g: g.name)
+@pytest.mark.parametrize("labels", [[0, 0], [0, 1]])
+def test_one_output_takes_no_labels(g, labels):
+    """As a label of one class, 0 would count as a mean of 1, which nobody means who writes 0."""
+    with pytest.raises(ValueError, match=r"targets of shape \(2,\).*Expected: mean vectors \(2, 1\).*targets\[..., None\]"):
+        fenchel_young_loss(g, torch.tensor(labels), torch.zeros(2, 1))
 
 
 @pytest.mark.parametrize("targets, outputs, message", [
