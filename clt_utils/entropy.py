@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ._checks import integers, real_tensor, require, require_distribution, require_number
 from .duality import SHANNON, Generator, bregman_divergence, require_generator
@@ -166,8 +167,11 @@ def total_variation(p: Array, q: Array) -> Array:
 
 
 def _entropy(p: Tensor, generator: Generator) -> Tensor:
-    vertices = torch.eye(p.shape[-1], dtype=p.dtype)
-    return (p * generator.value(vertices)).sum(-1) - generator.value(p)
+    K = p.shape[-1]
+    seen = torch.ones(K, dtype=torch.bool) if p.requires_grad else (p > 0).reshape(-1, K).any(0)  # others count in derivatives only
+    labels = seen.nonzero()[:, 0]
+    at_vertices = torch.cat([generator.value(one_hot(some, K).to(p.dtype)) for some in labels.split(512)])  # not K² numbers at once
+    return (p[..., labels] * at_vertices).sum(-1) - generator.value(p)
 
 
 def _information_loss(q: Tensor, features: Tensor, generator: Generator) -> Tensor:

@@ -8,7 +8,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import stats
 from scipy.special import log_softmax
 
@@ -26,7 +25,7 @@ from ._checks import (
     span,
 )
 from .duality import SHANNON, Generator, require_generator
-from .entropy import conditional_entropy
+from .entropy import conditional_entropy, entropy
 
 
 def brighter_half(pixels: int = 6, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -411,6 +410,5 @@ def estimate_conditional_entropy(counts: np.ndarray, generator: Generator = SHAN
 def _unnormalized(counts: np.ndarray, generator: Generator) -> np.ndarray:
     """Σ_y c_y Φ(1_y) − c Φ(c_·/c) of rows of counts with sum c, 0 for an empty row, (m, K) -> (m,)."""
     total = counts.sum(-1, keepdims=True)
-    p = torch.from_numpy(np.where(total > 0, counts / np.maximum(total, 1), 1 / counts.shape[-1]))
-    entropy = (p * generator.value(torch.eye(p.shape[-1], dtype=p.dtype))).sum(-1) - generator.value(p)
-    return total[:, 0] * entropy.numpy()
+    p = np.where(total > 0, counts / np.maximum(total, 1), np.eye(1, counts.shape[-1]))
+    return total[:, 0] * entropy(p, generator)
