@@ -420,6 +420,16 @@ def test_gradients_that_leave_out_zeros(make, seed):
     assert gradient_correlation(net, i, y) == pytest.approx(gradient_correlation(dense, i, y))
 
 
+def test_nothing_is_verified_only_if_that_is_asked_for(monkeypatch):
+    """Neither in the first block nor in later ones, whose plan may be new."""
+    compared = []
+    monkeypatch.setattr(engine, "agrees", lambda *given: compared.append(len(given[4])) or True)
+    for verify, samples in (("none", 0), ("all", 5), ("one", 2)):  # the last block has one sample and so another plan
+        structure_matrix(network(["linear"]), batch(5), chunk=2, verify=verify)
+        assert len(compared) == samples, verify
+        compared.clear()
+
+
 def test_a_disagreement_is_told_and_mended(monkeypatch, seed):
     """The guard sees a rule that is wrong, and the number that comes back is right."""
     from clt_utils.structure import rules

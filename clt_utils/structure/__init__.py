@@ -27,8 +27,8 @@ from .._checks import (
     shown,
 )
 from ..duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_generator
-from .engine import LOW, blocks, forward, in_other_company, measured, out_of_memory, precision, require_same, run
-from .graph import coarsest, leaves, nodes_below
+from .engine import LOW, blocks, forward, in_other_company, measured, precision, require_same, run
+from .graph import coarsest, leaves, nodes_below, out_of_memory
 from .rules import real
 
 
@@ -147,7 +147,7 @@ def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, t
     try:
         rows = torch.autograd.grad(outputs, chosen, w, create_graph=True)  # Jᵀ w, linear in w: a backward pass through it is J
         return lanczos(product, outputs.shape[1], tolerance=tolerance, device=outputs.device)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         require(outputs.shape[1] <= LARGE and not out_of_memory(error), f"a model with a layer that has no second derivative ({error})",
                 f"second derivatives, or K ≤ {LARGE} outputs", "Only then can the products be formed without A.")
     A = torch.cat([gram for _, gram in blocks(model, x, dtype=dtype)])

@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import require
-from .graph import Plan, form_of, leaves, nodes_below, nodes_of, plan_for, walk
+from .graph import Plan, form_of, leaves, nodes_below, nodes_of, out_of_memory, plan_for, walk
 from .rules import RULES, quietly, real
 
 Directions = Callable[[Tensor, slice], Tensor]
@@ -58,7 +58,7 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
         part = slice(start, start + (size if chunk else math.ceil(left / math.ceil(left / size))))  # blocks of even size
         try:
             outputs, gram, plan = _block(model, plans, inputs[part], part, directions, dtype,
-                                         verify if start == 0 or verify == "all" else "new")
+                                         "new" if verify == "one" and start else verify)
         except RuntimeError as error:
             size = min(size, left)
             if size == 1 or not out_of_memory(error):
@@ -84,11 +84,6 @@ def room(device: torch.device) -> int:
         return BLOCK
     free, _ = torch.cuda.mem_get_info(device)
     return max(BLOCK, min(100 * BLOCK, free // 64))  # some eight such tensors of eight bytes live at once
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on a GPU or elsewhere."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, directions: Directions | None,
@@ -302,9 +297,18 @@ def tolerance(roundings: float, precision: torch.dtype) -> float:
     return (8 if precision in LOW else roundings) * torch.finfo(precision).eps
 
 
+def by_itself(model: nn.Module, x: Tensor, dtype: torch.dtype | None, outputs: Tensor,
+              precision: torch.dtype) -> tuple[Tensor, dict[int, str]]:
+    """One sample (1, ...) alone through the model, as ``run``; refuse a model whose output then differs from that in the batch."""
+    with _fewer_samples():
+        alone, params = run(model, x, dtype)
+    require_same(alone.detach(), outputs, precision)
+    return alone, params
+
+
 def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gram: Tensor, outputs: Tensor, precision: torch.dtype,
            known: tuple[Tensor, dict[int, str]] | None = None) -> bool:
-    """Whether vᵀ G v = ‖(g J_x)ᵀ v‖² for one sample alone, by a plain backward pass; refuse a model whose output then differs.
+    """Whether vᵀ G v = ‖(g J_x)ᵀ v‖² for one sample alone, by a plain backward pass.
 
     Args:
         model, x, dtype: The model, the sample (1, ...), and in which precision.
@@ -312,11 +316,9 @@ def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gr
         gram: Its matrix G (D, D).
         outputs: Its outputs (1, K) in the batch.
         precision: The coarsest that the model computes in.
-        known: Outputs of ``forward`` on the very same sample, if it was alone in its block anyway.
+        known: What ``run`` returned for the very same sample, if it was alone in its block anyway.
     """
-    with _fewer_samples():
-        alone, params = known or run(model, x, dtype)
-    require_same(alone.detach(), outputs, precision)
+    alone, params = known or by_itself(model, x, dtype, outputs, precision)
     v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
     v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
     chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
@@ -333,9 +335,7 @@ def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, plan: P
     """
     grams = []
     for b, x in enumerate(inputs.split(1)):
-        with _fewer_samples():
-            alone, params = run(model, x, dtype)
-        require_same(alone.detach(), outputs[b:b + 1], plan.coarsest)
+        alone, params = by_itself(model, x, dtype, outputs[b:b + 1], plan.coarsest)
         chosen = [p for p in leaves(alone.grad_fn) if params.get(id(p)) in plan.general]
         grams.append(_gram_of_rows(alone, chosen, g[:, b]))
     return torch.stack(grams)

@@ -89,17 +89,25 @@ def _settings(node: Node) -> tuple:
     """What a node has saved that is no tensor: axes, strides, flags."""
     kind = type(node)
     if kind not in _setting_names:
-        saved = {name: getattr(node, name) for name in dir(kind) if name.startswith("_saved_")}
-        _setting_names[kind] = tuple(name for name, value in saved.items() if not _has_tensor(value))
+        _setting_names[kind] = [name for name in _saved_names(kind) if not list(_tensors(getattr(node, name)))]
     values = (getattr(node, name) for name in _setting_names[kind])
     return tuple(value for value in values if not isinstance(value, Tensor))
 
 
-_setting_names: dict[type, tuple[str, ...]] = {}  # by kind of node
+_setting_names: dict[type, list[str]] = {}  # by kind of node: reading a tensor that was saved costs more than a number
 
 
-def _has_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, (tuple, list)) and any(map(_has_tensor, value)))
+def _saved_names(kind: type) -> list[str]:
+    return [name for name in dir(kind) if name.startswith("_saved_")]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in what a node has saved: in one, in a tuple or list of some, or none."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
 
 
 BY_ENTRY = ("WhereBackward0", "MaskedFillBackward0", "MaskedFillBackward1")
@@ -112,13 +120,8 @@ def told_by_its_form(node: Node) -> bool:
         return False
     if node.name() in RULES or node.name() in BY_ENTRY:
         return True
-    return not any(_has_integers(getattr(node, name)) for name in dir(type(node)) if name.startswith("_saved_"))
-
-
-def _has_integers(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return not (value.is_floating_point() or value.is_complex()) and value.numel() > 1
-    return isinstance(value, (tuple, list)) and any(map(_has_integers, value))
+    return not any(not (t.is_floating_point() or t.is_complex()) and t.numel() > 1
+                   for name in _saved_names(type(node)) for t in _tensors(getattr(node, name)))
 
 
 def pull_back(node: Node, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
@@ -163,6 +166,11 @@ def walk(order: list[Node], plan: Plan, params: dict[int, str], samples: int, g:
     for uses in shared.values():
         gram += formed(sum(uses)).gram()
     return gram
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or elsewhere."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 class Waiting(dict[tuple[Node, int], Any]):
@@ -276,8 +284,8 @@ class Survey:
         site = Site(outer, len(self.dye.colours), tuple("shared" if want == "parameter" else want for want in wants))
         try:
             results = pull_back(node, gs, site)
-        except (RuntimeError, TypeError, NotImplementedError) as error:  # a node that no one can call but autograd itself
-            if isinstance(error, torch.OutOfMemoryError):
+        except (RuntimeError, TypeError) as error:  # a node that no one can call but autograd itself
+            if out_of_memory(error):
                 raise
             self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
             return [None] * len(wants)
