@@ -59,13 +59,13 @@ def separable_smoothness(L: np.ndarray, p: float) -> Smoothness:
 
     Args:
         L: The constants, above 0, (P,).
-        p: The power, above 1.
+        p: As in ``power_smoothness``.
 
     Returns:
         A ``Smoothness``.
 
     Raises:
-        ValueError: On numbers out of range.
+        ValueError: As ``power_smoothness``.
 
     Example:
         >>> print(separable_smoothness(np.array([1.0, 4.0]), p=2).step(np.array([2.0, 2.0])))

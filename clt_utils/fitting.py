@@ -64,8 +64,7 @@ def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Lo
     require_number("learning_rate", learning_rate, "(0, ∞)")
     require_number("weight_decay", weight_decay, "[0, ∞)")
     require_name("schedule", schedule, ("constant", "cosine"))
-    if on_step is not None:
-        require_callable("on_step", on_step, "a function (step, outputs), or None")
+    require_callable("on_step", on_step, "a function (step, outputs)", optional=True)
     optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     risks = []

@@ -109,9 +109,7 @@ def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
     """``value >= bound`` entrywise; the worst entry counts.
 
     Args:
-        name: Which part of the statement this is.
-        value, bound: Numbers, arrays or tensors that broadcast.
-        tol: The relative rounding error that is forgiven.
+        name, value, bound, tol: As in ``at_most``.
 
     Returns:
         A ``Claim``.
