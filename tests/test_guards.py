@@ -197,7 +197,7 @@ def test_networks_put_together_at_random(names, data, seed):
     torch.manual_seed(seed)
     model = network(names)
     for _ in range(2):  # the same model once more, by another way, with other weights frozen: nothing of the first may be left
-        same(model, batch(data.draw(st.integers(1, 5), "samples")))
+        same(model, batch(data.draw(st.integers(1, 5), "samples")), chunk=data.draw(st.sampled_from([None, 1, 2]), "chunk"))
         model.path = data.draw(st.lists(st.sampled_from(range(len(names))), min_size=1, max_size=4), "path")
         frozen = data.draw(st.integers(0, len(names) - 1), "frozen")
         model.parts[frozen].requires_grad_(data.draw(st.booleans(), "trainable"))
@@ -252,7 +252,17 @@ def test_a_flag_that_changes_which_weights_are_used(seed):
         torch.randn(4, 3).double()
     for share in (False, True, False):
         net.share = share
-        same(net, inputs)
+        same(net, inputs, chunk=2)
+
+
+def test_a_flag_that_changes_which_axis_holds_the_samples(seed):
+    """Three samples of three tokens: the shapes say nothing."""
+    torch.manual_seed(seed)
+    net = Part(lambda m, x: m.head(m.inner(x.transpose(*m.axes)).tanh().transpose(*m.axes).mean(1)),
+               inner=nn.Linear(3, 3), head=nn.Linear(3, 2)).double()
+    for axes in ((1, 2), (0, 1), (1, 2)):
+        net.axes = axes
+        same(net, torch.randn(3, 3, 3).double(), chunk=3)
 
 
 def test_another_head(seed):
@@ -261,7 +271,7 @@ def test_another_head(seed):
     net = Part(lambda m, x: m.heads[m.task](x), heads=heads).double()
     for task in (0, 1):
         net.task = task
-        same(net, torch.randn(4, 3).double())
+        same(net, torch.randn(4, 3).double(), chunk=2)
 
 
 def test_batch_statistics_after_a_measurement_without_them():
@@ -278,7 +288,16 @@ def test_sorted_batches_in_every_order(seed):
     torch.manual_seed(seed)
     net, inputs = network(["sorted and restored"]), batch(5)
     for order in (inputs[:, 0, 0].argsort(descending=True), torch.arange(5), inputs[:, 0, 0].argsort()):
-        same(net, inputs[order])
+        same(net, inputs[order], chunk=5)
+
+
+@pytest.mark.parametrize("keys", [[1, 2, 0], [0, 10, 1, 11, 2, 12, 3, 13, 4, 14]])
+def test_what_is_in_order_wherever_one_looks_but_not_as_it_was_given(keys):
+    """Each block is sorted already, as are some other choices of samples; the batch is not."""
+    inputs = batch(len(keys))
+    inputs[:, 0, 0] = torch.tensor(keys)
+    with pytest.raises(ValueError, match="Expected: samples that do not interact"):
+        structure_matrix(network(["sorted, not restored"]), inputs, chunk=2)
 
 
 def test_plans_are_not_kept_for_ever():
@@ -318,6 +337,10 @@ def test_autocast_inside_the_model(name, seed):
     net = Part(lambda m, x: torch.autocast("cpu", torch.bfloat16)(m.plain)(x).float(), plain=plain)
     expected = truth(copy.deepcopy(plain).double(), inputs.double())
     assert (structure_matrix(net, inputs) - expected).abs().max() <= 0.05 * expected.abs().max()
+    plain.parts.append(MIXING["the one before"]())
+    plain.path = range(3)
+    with pytest.raises(ValueError, match="interact"):
+        structure_matrix(net, inputs)
 
 
 # What a pass touches is put back -------------------------------------------------------------------------------------------------
@@ -407,6 +430,8 @@ def test_compiled_models(where, seed):
         net.parts[0] = torch.compile(net.parts[0], backend="aot_eager")
     net(inputs)
     same(net, inputs, reference=plain)
+    if hasattr(torch.compiler, "set_stance"):  # torch 2.6; before, the general path has to do
+        assert not any(plan.general for plan in engine._plans[net][0].values())
 
 
 @pytest.mark.parametrize("make", [nn.Embedding, nn.EmbeddingBag])

@@ -116,8 +116,6 @@ BY_ENTRY = ("WhereBackward0", "MaskedFillBackward0", "MaskedFillBackward1")
 
 def told_by_its_form(node: Node) -> bool:
     """Whether a node leads the samples along the same way each time that its form is the same; what picks by index may not."""
-    if isinstance(node, torch.autograd.function.BackwardCFunction):
-        return False
     if node.name() in RULES or node.name() in BY_ENTRY:
         return True
     return not any(not (t.is_floating_point() or t.is_complex()) and t.numel() > 1
