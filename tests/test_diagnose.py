@@ -1,7 +1,10 @@
 """The report on a reader's own model: numbers against independent computations, odd models, bad models, and the watch's cost."""
 
+import contextlib
 import json
 import math
+import random
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from clt_utils import diagnose as diagnose_module
 from clt_utils.bounds import max_loss, risk_bounds_sharp
 from clt_utils.diagnose import Layer, Watch, _advice, diagnose
-from clt_utils.duality import SQUARED
+from clt_utils.duality import BINARY, HUBER, POISSON, SQUARED
 from clt_utils.structure import gradient_energy, probe, structure_matrix
 
 
@@ -205,7 +208,6 @@ class Mixing(nn.Module):
 def test_bad_models_get_a_diagnosis(model, loader, words):
     report = diagnose(model, loader, progress=False)
     assert report.problems and not report.numbers
-    import re
     assert re.search(words, str(report)), str(report)
     assert "Nothing was measured" in report._repr_html_() and report.to_dict()["numbers"] == {}
     with pytest.raises(ValueError, match="without numbers"):
@@ -228,6 +230,346 @@ class Aside(nn.Module):
 
     def forward(self, x):
         return self.pair(x[:, None])[0][:, 0]
+
+
+# what loaders bring: the report is that on the plain pair (x, y), or says what is wrong
+
+class ByName(nn.Module):
+    """Takes its inputs by a name that is not its first."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, ids=None, pixel_values=None, mask=None):
+        return SimpleNamespace(logits=self.net(pixel_values))
+
+
+def one_buffer(x, y, size):
+    """Batches as tensors or arrays that are filled again and again."""
+    bx, by = x[:size].clone(), y[:size].clone()
+    for start in range(0, len(x), size):
+        bx[:], by[:] = x[start:start + size], y[start:start + size]
+        yield bx, by
+
+
+FORMS = {
+    **{str(dtype): lambda x, y, dtype=dtype: [(x, y.to(dtype))] for dtype in (torch.uint8, torch.int8, torch.int32, torch.uint16)},
+    "one-hot": lambda x, y: [(x, nn.functional.one_hot(y, 3))],
+    "one-hot, true or false": lambda x, y: [(x, nn.functional.one_hot(y, 3).bool())],
+    "one-hot, float64": lambda x, y: [(x, nn.functional.one_hot(y, 3).double())],
+    "arrays": lambda x, y: [[x.numpy(), y.numpy()]],
+    "a dict of arrays": lambda x, y: [{"x": x.numpy(), "labels": y.numpy()}],
+    "a dict with numbers of samples": lambda x, y: [{"x": x, "labels": y, "number": torch.arange(len(x))}],
+    "inputs with a graph": lambda x, y: [(x.clone().requires_grad_() * 1, y)],
+    "a tensor filled again and again": lambda x, y: one_buffer(x, y, 4),
+    "an array filled again and again": lambda x, y: ((bx.numpy(), by.numpy()) for bx, by in one_buffer(x, y, 4)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_batches_gives_the_same_report(form):
+    x, y = whole(batches())
+    plain = diagnose(small_net(), [(x, y)], layers=["0"], progress=False)
+    report = diagnose(small_net(), FORMS[form](x, y), layers=["0"], progress=False)
+    assert not report.problems and report.numbers == pytest.approx(plain.numbers, rel=1e-5) and report.layers == plain.layers
+
+
+def test_inputs_go_by_the_name_that_the_model_has_for_them():
+    x, y = whole(batches())
+    report = diagnose(ByName(), [{"pixel_values": x, "labels": y}], progress=False)
+    assert report.numbers == pytest.approx(diagnose(small_net(), [(x, y)], progress=False).numbers, rel=1e-5)
+    refused = diagnose(ByName(), [{"pixel_values": x, "mask": y, "labels": y}], progress=False)
+    assert "2 inputs (pixel_values, mask)" in str(refused)
+
+
+def test_as_many_samples_as_classes():
+    """One-hot labels (B, K) with B = K once were compared with labels (B,) by broadcasting."""
+    net, y = small_net(12), torch.arange(12)
+    x = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    report = diagnose(net, [(x, nn.functional.one_hot(y))], progress=False)
+    assert report.numbers["accuracy"] == pytest.approx((net(x).argmax(1) == y).double().mean().item())
+
+
+@pytest.mark.parametrize("generator, y", [(POISSON, torch.arange(12)[:, None]), (SQUARED, 20 + torch.arange(12)[:, None]),
+                                          (BINARY, torch.arange(12)[:, None] % 2), (BINARY, torch.arange(24).reshape(12, 2) % 3 > 0),
+                                          (HUBER, torch.arange(12)[:, None] % 3 - 1)], ids=lambda v: getattr(v, "name", ""))
+def test_integer_means_are_means(generator, y):
+    net, x = small_net(y.shape[1]), torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    report, plain = (diagnose(net, [(x, targets)], generator, layers=["0"], progress=False) for targets in (y, y.float()))
+    assert not report.problems and report.numbers == pytest.approx(plain.numbers, rel=1e-5, nan_ok=True)
+    assert "accuracy" not in report.numbers and not report.layers
+
+
+@pytest.mark.parametrize("dtype, rel", [(torch.bfloat16, 1e-5), (torch.float16, 1e-5), (torch.float64, 1e-5)], ids=str)
+def test_other_precisions(dtype, rel):
+    """In half the bits, all is measured in float32 on the weights and inputs as they are."""
+    x, y = whole(batches())
+    net, x = small_net().to(dtype), x.to(dtype)
+    report = diagnose(net, [(x, y)], layers=["0"], progress=False)
+    plain = diagnose(small_net().to(dtype).float(), [(x.float(), y)], layers=["0"], progress=False)
+    assert not report.problems and report.numbers == pytest.approx(plain.numbers, rel=rel)
+    assert report.layers[0].left == pytest.approx(plain.layers[0].left) and net[0].weight.dtype == dtype
+
+
+def test_inputs_of_one_number_a_sample():
+    torch.manual_seed(0)
+    ids = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
+    report = diagnose(ids, [(torch.arange(8) % 5, torch.tensor([0, 0, 1, 1] * 2))], layers=["0"], progress=False)
+    assert not report.problems and report.numbers["conflicts"] == 2  # input 1 has both labels
+
+
+@pytest.mark.parametrize("loader, words", [
+    ([(torch.zeros(4, 4), torch.zeros(4), torch.zeros(4))], "a batch of 3 parts"),
+    (torch.zeros(2, 4), "a tensor torch.float32 of shape (4,) as a batch"),
+    (TensorDataset(torch.zeros(2, 4), torch.zeros(2)), "Let a `DataLoader` make batches"),
+    ([{"x": torch.zeros(4, 4), "label": torch.zeros(4)}], "a batch with x, label"),
+    ([(torch.zeros(4, 4), torch.zeros(4))], "float32 targets of shape (4,)"),
+    ([(torch.zeros(4, 4), torch.zeros(4, 2).long())], "int64 targets of shape (4, 2)"),
+    ([(torch.zeros(200, 4), torch.cat([torch.zeros(199), torch.ones(1) * 3]).long())], "labels from 0 to 3"),
+    ([(torch.zeros(200, 4), torch.cat([torch.eye(3)[[0] * 199], torch.ones(1, 3)]))], "1 targets outside the domain"),
+])
+def test_loaders_that_cannot_be_read_as_pairs(loader, words):
+    report = diagnose(small_net(), loader, progress=False)
+    assert not report.numbers and words in str(report)
+
+
+@pytest.mark.parametrize("generator", [BINARY, SQUARED, POISSON, HUBER], ids=lambda g: g.name)
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_output_and_integer_labels(generator, label):
+    report = diagnose(small_net(1), [(torch.zeros(4, 4), torch.full((4,), label))], generator, progress=False)
+    assert not report.numbers and "`targets[..., None]`" in str(report)
+
+
+# the model, its data and the world stay as they were
+
+class Frozen(nn.Module):
+    """A backbone in evaluation mode below a head in training; every buffer that a pass in training would change."""
+
+    def __init__(self, fails_on=None):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True))
+        self.norm = nn.InstanceNorm1d(2, track_running_stats=True)
+        self.head = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3))
+        self.fails_on = fails_on
+        self.train()
+        self.backbone.eval().requires_grad_(False)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.turned = getattr(self, "turned", 0) + 1  # models count, merge or thaw here
+        return self
+
+    def forward(self, x):
+        if self.fails_on == len(x):
+            raise RuntimeError("not today")
+        return self.head(self.norm(self.backbone(x).unflatten(1, (2, 3))).flatten(1))
+
+
+def world(net):
+    modules = dict(net.named_modules())
+    return ({name: value.clone() for name, value in net.state_dict().items()}, {name: p.grad for name, p in net.named_parameters()},
+            {name: (m.training, len(m._forward_hooks), len(m._backward_hooks)) for name, m in modules.items()}, net.turned,
+            torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy())  # noqa: NPY002
+
+
+def same(a, b):
+    if isinstance(a, (torch.Tensor, np.ndarray)):
+        return bool((a == b).all())
+    if isinstance(a, (dict, tuple)):
+        pairs = zip(a.values(), b.values()) if isinstance(a, dict) else zip(a, b)
+        return len(a) == len(b) and all(same(*pair) for pair in pairs)
+    return a == b
+
+
+@pytest.mark.parametrize("fails_on", [None, 60, 30, 8, 1])
+@pytest.mark.parametrize("measure", ["diagnose", "Watch"])
+def test_everything_is_left_as_it_was(measure, fails_on):
+    torch.manual_seed(0)
+    net, seen = Frozen(fails_on), []
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    net.head.register_full_backward_hook(lambda *_: seen.append("gradient"))
+    x, y = whole(batches())
+    loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
+    before, data = world(net), (x.clone(), y.clone())
+    if measure == "diagnose":
+        report = diagnose(net, loader, layers=["backbone.0"], progress=True)
+        assert fails_on or not report.problems
+    else:
+        watch = Watch(net, x[:8], y[:8])
+        with contextlib.suppress(ValueError, RuntimeError):
+            watch(0)
+        assert fails_on or watch.rows
+    for name, then, now in zip(("state", "gradients", "modes and hooks", "calls of train()", "torch's", "random's", "numpy's"),
+                               before, world(net)):
+        assert same(then, now), f"{name} changed. Put them back, also after an exception."
+    assert same(data, (x, y)) and not seen
+
+
+def test_watch_keeps_its_own_samples():
+    x, y = (part[:4].clone() for part in whole(batches()))
+    watch = Watch(small_net(), x, y)
+    watch(0)
+    x.zero_(), y.zero_()
+    watch.spent = 0
+    watch(1)
+    assert watch.rows[0]["risk"] == watch.rows[1]["risk"]
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
+def test_whatever_is_around_it(around):
+    net, (x, y) = small_net(), whole(batches())
+    plain = diagnose(net, [(x, y)], layers=["0"], progress=False)
+    with around():
+        report = diagnose(net, [(x + 0, y + 0)], layers=["0"], progress=False)
+    assert not report.problems and report.numbers == pytest.approx(plain.numbers, rel=1e-5) and report.layers == plain.layers
+
+
+# layers
+
+class Middle(nn.Module):
+    """Named layers between two linear ones, put together by ``route``."""
+
+    def __init__(self, route, **layers):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.route = nn.Linear(4, 6), nn.Linear(6, 3), route
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.last(self.route(self, self.first(x)))
+
+
+class Wrap(nn.Module):
+    def __init__(self, wrap):
+        super().__init__()
+        self.wrap = wrap
+
+    def forward(self, x):
+        return self.wrap(x)
+
+
+SAME = {
+    "a tuple": Middle(lambda m, h: m.layer(h)[0], layer=Wrap(lambda h: (h,))),
+    "a tuple with None": Middle(lambda m, h: m.layer(h)[0], layer=Wrap(lambda h: (h, None))),
+    "a dict": Middle(lambda m, h: m.layer(h)["h"], layer=Wrap(lambda h: {"h": h, "loss": None})),
+    "before an in-place activation": Middle(lambda m, h: nn.functional.hardtanh_(m.layer(h), 0, 1e-9) + h.detach(), layer=nn.Linear(6, 6)),
+}
+
+
+@pytest.mark.parametrize("model", SAME.values(), ids=SAME.keys())
+def test_layers_of_other_forms(model):
+    x, y = whole(batches())
+    report = diagnose(model, [(x, y)], layers=["layer"], progress=False)
+    with torch.no_grad():
+        h = model.first(x)
+        features = model.layer(h) if isinstance(model.layer, nn.Linear) else h
+    alone = diagnose(nn.Sequential(nn.Identity(), nn.Linear(6, 3)), [(features, y)], layers=["0"], progress=False)
+    assert not report.problems
+    assert [report.layers[0].left, report.layers[0].plug_in] == pytest.approx([alone.layers[0].left, alone.layers[0].plug_in], abs=1e-9)
+
+
+def twice(m, h):
+    return m.layer(m.layer(h))
+
+
+def sorted_within(m, h):
+    order = h[:, 0].argsort()
+    return m.layer(h[order])[order.argsort()]
+
+
+def sequence_first(m, h):
+    """As many positions as samples in the first batch, where no shape tells."""
+    return m.layer(h[None] * torch.linspace(0, 1, 30)[:, None, None]).mean(0)
+
+
+REFUSED = {
+    "called twice": (twice, nn.Tanh(), "which the model calls 2 times"),
+    "called in a loop": (lambda m, h: twice(m, m.layer(h)), nn.Tanh(), "which the model calls 3 times"),
+    "never called": (lambda m, h: h, nn.Tanh(), "gave no tensor"),
+    "a pair": (lambda m, h: m.layer(h)[0], Wrap(lambda h: (h, h + 1)), "gave no tensor"),
+    "two in a dict": (lambda m, h: m.layer(h)["a"], Wrap(lambda h: {"a": h, "b": h}), "gave no tensor"),
+    "nested": (lambda m, h: m.layer(h)[0][0], Wrap(lambda h: ((h, h),)), "gave no tensor"),
+    "in another order": (sorted_within, nn.Identity(), "with the order or the rest of the batch"),
+    "positions first, as many as samples": (sequence_first, nn.Identity(), r"outputs \(30, 15, 6\) for 15 samples"),
+    "fewer rows": (lambda m, h: h + m.layer(h.mean(0, keepdim=True)) * 0, nn.Identity(), r"outputs \(1, 6\) for 30 samples"),
+    "a mean that is taken out and put back": (lambda m, h: m.layer(h - h.mean(0)) + h.mean(0), nn.Identity(), "the rest of the batch"),
+    "without a number": (lambda m, h: h + m.layer(h.detach() * torch.inf).clamp(-1, 1), nn.Identity(), "NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("route, layer, words", REFUSED.values(), ids=REFUSED.keys())
+def test_layers_without_one_row_a_sample_are_refused_and_cost_no_other(route, layer, words):
+    x, y = (part[:30] for part in whole(batches()))
+    report = diagnose(Middle(route, layer=layer), [(x, y)], layers=["layer", "first"], progress=False)
+    assert [layer.name for layer in report.layers] == ["first"] and {"risk", "lam_min", "correlation"} <= report.numbers.keys()
+    assert len(report.problems) == 1 and re.search(words, report.problems[0])
+    assert "What could not be measured:" in str(report) and "What could not be measured:" in report._repr_html_()
+
+
+# many outputs, and memory that runs out
+
+EVERY = {"risk", "largest_loss", "accuracy", "floor", "label_entropy", "conflicts", "risk_probed", "lower", "upper", "lam_min", "lam_max",
+         "condition", "energy", "residual", "correlation"}
+SPECTRA = {"risk_probed", "lower", "upper", "lam_min", "lam_max", "condition"}
+
+
+def test_many_outputs_are_told_before_the_work_and_the_rest_is_measured(monkeypatch, capsys):
+    plain = diagnose(small_net(), batches(), layers=["0"], progress=False)
+    monkeypatch.setattr(diagnose_module, "MOST_OUTPUTS", 2)
+    said = []
+    monkeypatch.setattr(diagnose_module, "gradient_energy", lambda *call: said.append(capsys.readouterr().out) or gradient_energy(*call))
+    report = diagnose(small_net(), batches(), layers=["0"])
+    for text in (said[0], report.problems[0]):
+        assert "K = 3 outputs" in text and "`structure.matrix_free_eigenvalues`" in text
+    assert set(plain.numbers) == EVERY and set(report.numbers) == EVERY - SPECTRA and report.layers == plain.layers
+    assert report.numbers == pytest.approx({name: plain.numbers[name] for name in EVERY - SPECTRA}, rel=1e-5)
+
+
+def test_thirty_thousand_outputs():
+    torch.manual_seed(0)
+    report = diagnose(nn.Linear(3, 30000), [(torch.randn(4, 3), torch.arange(4))], layers=[""], probes=1, progress=False)
+    assert "K = 30000 outputs" in str(report) and "7.2 GB" in str(report) and report.numbers["energy"] > 0 and report.layers
+
+
+OUT_OF_MEMORY = [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where, lost", [
+    ("probe", SPECTRA), ("gradient_correlation", {"correlation"}), ("_risks", {"risk", "accuracy", "largest_loss"}),
+    ("_floor", {"floor", "label_entropy", "conflicts"}), ("_layer", set()), ("_calls", set()),
+])
+def test_where_memory_runs_out_nothing_else_is_lost(monkeypatch, where, lost, error):
+    def no_memory(*arguments):
+        raise error
+
+    monkeypatch.setattr(diagnose_module, where, no_memory)
+    report = diagnose(small_net(), batches(), layers=["0"])
+    assert set(report.numbers) == EVERY - lost and len(report.problems) == 1 and bool(report.layers) == bool(lost)
+    assert ("K = 3" in str(report) and "matrix_free_eigenvalues" in str(report)) == (where == "probe")
+    assert json.dumps(report.to_dict()) and report.rows() and report._repr_html_() and report.plot() and len(report.words()) > 5
+
+
+def test_what_fails_later_is_told():
+    """Two samples pass, and a later one does not."""
+    report = diagnose(nn.Embedding(60, 3), [(torch.arange(70), torch.arange(70) % 3)], progress=False)
+    assert not report.numbers and "could not be measured: IndexError" in str(report)
+
+
+@pytest.mark.parametrize("model, words", [
+    (nn.LazyLinear(3), "2 parameters have no shape yet, the first is `weight`"),
+    (Wrap(lambda x: x), "No parameter requires a gradient"),
+    (Middle(lambda m, h: h.masked_fill(h > 1e9, 0), last=nn.LSTM(6, 3)), "a model whose output is"),
+    (nn.Sequential(small_net(), Wrap(lambda f: f.masked_fill(torch.tensor([True, False, False]), -torch.inf))),
+     "Some outputs are −∞, as of masked classes"),
+    (Middle(lambda m, h: nn.functional.dropout(h)), "draws random numbers"),
+])
+def test_more_models_get_a_diagnosis(model, words):
+    report = diagnose(model, batches(), progress=False)
+    assert not report.numbers and words in str(report)
 
 
 @pytest.mark.parametrize("layer", ["aside", "pair"])

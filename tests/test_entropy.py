@@ -1,5 +1,7 @@
 """Entropies and informations against enumeration in numpy, scipy, and closed forms."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -86,6 +88,24 @@ def test_answers_in_kind_and_in_batches():
     answer = entropy(torch.tensor(p, dtype=torch.float32))
     assert isinstance(answer, torch.Tensor) and answer.dtype == torch.float64
     np.testing.assert_allclose(answer, entropy(p), atol=1e-6)
+
+
+@pytest.mark.parametrize("g", [SHANNON, POISSON, tsallis(3)], ids=lambda g: g.name)
+@pytest.mark.parametrize("seen", [2, 1500])
+def test_many_labels_take_no_square_of_their_number(g, seen):
+    K, sizes = 4000, []
+    watched = dataclasses.replace(g, value=lambda mu: sizes.append(mu.numel()) or g.value(mu))
+    p = np.zeros(K)
+    p[::K // seen] = 1 / len(p[::K // seen])
+    few = p[p > 0]
+    assert entropy(p, watched) == pytest.approx(entropy(few, g), rel=1e-9)
+    assert max(sizes) <= 512 * K and sum(sizes) <= (len(few) + 1) * K
+
+
+def test_labels_that_do_not_occur_count_in_derivatives():
+    p = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64, requires_grad=True)
+    slope, = torch.autograd.grad(entropy(p, GINI), p)
+    np.testing.assert_allclose(slope, 0.5 - p.detach())  # ½ p·1 − ½‖p‖²
 
 
 @pytest.mark.parametrize("call, message", [
