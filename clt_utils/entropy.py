@@ -168,10 +168,9 @@ def total_variation(p: Array, q: Array) -> Array:
 
 def _entropy(p: Tensor, generator: Generator) -> Tensor:
     K = p.shape[-1]
-    seen = torch.ones(K, dtype=torch.bool) if p.requires_grad else (p > 0).reshape(-1, K).any(0)  # others count in derivatives only
-    labels = seen.nonzero()[:, 0]
-    at_vertices = torch.cat([generator.value(one_hot(some, K).to(p.dtype)) for some in labels.split(512)])  # not K² numbers at once
-    return (p[..., labels] * at_vertices).sum(-1) - generator.value(p)
+    seen = (p > 0).reshape(-1, K).any(0).nonzero()[:, 0]
+    at_vertices = torch.cat([generator.value(one_hot(labels, K).to(p.dtype)) for labels in seen.split(512)])  # never K² numbers
+    return (p[..., seen] * at_vertices).sum(-1) - generator.value(p)
 
 
 def _information_loss(q: Tensor, features: Tensor, generator: Generator) -> Tensor:
