@@ -219,7 +219,7 @@ def diagnose(model: nn.Module, loader: Iterable[Any], generator: Generator = SHA
     problems = _state_problems(model)
     if problems:
         return Report(problems=tuple(problems))
-    with _random_state_kept(), torch.inference_mode(False):
+    with _random_state_kept():
         found = _subject(model, loader, limit, generator)
         return found if isinstance(found, Report) else _measure(found, tuple(dict.fromkeys(layers)), probes, cells, progress)
 

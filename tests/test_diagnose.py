@@ -293,6 +293,7 @@ def test_as_many_samples_as_classes():
 
 @pytest.mark.parametrize("generator, y", [(POISSON, torch.arange(12)[:, None]), (SQUARED, 20 + torch.arange(12)[:, None]),
                                           (BINARY, torch.arange(12)[:, None] % 2), (BINARY, torch.arange(24).reshape(12, 2) % 3 > 0),
+                                          (BINARY, torch.arange(12)[:, None] % 2 == torch.arange(2)),
                                           (HUBER, torch.arange(12)[:, None] % 3 - 1)], ids=lambda v: getattr(v, "name", ""))
 def test_integer_means_are_means(generator, y):
     net, x = small_net(y.shape[1]), torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
@@ -382,7 +383,14 @@ def same(a, b):
     return a == b
 
 
-@pytest.mark.parametrize("fails_on", [None, 60, 30, 8, 1])
+def drawn(x, y):
+    """A loader that draws its batches from every source of random numbers."""
+    for batch in DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True):
+        random.random(), np.random.rand()  # noqa: NPY002
+        yield batch
+
+
+@pytest.mark.parametrize("fails_on", [None, 60, 30, 8, 1])  # 30 only while layers are looked at, which costs nothing else
 @pytest.mark.parametrize("measure", ["diagnose", "Watch"])
 def test_everything_is_left_as_it_was(measure, fails_on):
     torch.manual_seed(0)
@@ -391,11 +399,11 @@ def test_everything_is_left_as_it_was(measure, fails_on):
         p.grad = torch.ones_like(p)
     net.head.register_full_backward_hook(lambda *_: seen.append("gradient"))
     x, y = whole(batches())
-    loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
     before, data = world(net), (x.clone(), y.clone())
     if measure == "diagnose":
-        report = diagnose(net, loader, layers=["backbone.0"], progress=True)
-        assert fails_on or not report.problems
+        report = diagnose(net, drawn(x, y), layers=["backbone.0"], probes=4, progress=True)
+        assert report.numbers if fails_on in (None, 30, 8) else report.problems
+        assert bool(report.layers) == (fails_on in (None, 8))
     else:
         watch = Watch(net, x[:8], y[:8])
         with contextlib.suppress(ValueError, RuntimeError):
