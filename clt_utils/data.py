@@ -1,13 +1,30 @@
-"""The data sets of the book: scikit-learn's digits, which need no network, and four that torchvision downloads."""
+"""The data sets of the book: scikit-learn's digits, which need no network, and the four of the paper.
 
+These are read from torchvision's files, or from one file each, ``NAME.npz``, or they are downloaded, in this order. For a
+classroom or a compute node without a network, write that file where there is one, carry it along, and check what arrived:
+
+    python -m clt_utils.data export NAME     download what is missing, and write NAME.npz into the data folder
+    python -m clt_utils.data check NAME      compare every array that is there with the sums that are known of it
+
+The data folder is ``cache_folder() / "data"``; ``--root FOLDER`` names another one.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -16,7 +33,13 @@ from torch.nn.functional import interpolate
 from ._checks import require, require_integer, require_kind, require_name
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-"""The data sets that are downloaded, by the name of their class in ``torchvision.datasets``."""
+"""The data sets of the paper, by the name of their class in ``torchvision.datasets``."""
+
+CLASSES = {"mnist": 10, "fashion-mnist": 10, "cifar10": 10, "cifar100": 100}
+"""How many labels each of them has; CIFAR-100's are the fine ones."""
+
+SUMS = Path(__file__).with_name("data_sums.json")
+"""SHA-256 sums of their arrays, byte by byte in the form and the order of ``NAME.npz``."""
 
 ELSEWHERE = "Name another folder in the environment variable CLT_CACHE."
 
@@ -45,6 +68,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def draw(self, number: int, seed: int = 0) -> "Dataset":
+        """So many of the samples, as many of each class as can be; a larger number with the same seed adds to a smaller one's."""
+        require_integer("number", number, 1)
+        require_integer("seed", seed)
+        require(number <= len(self), f"number={number}", f"up to the {len(self)} samples that there are")
+        chosen = _balanced(self.targets, self.num_classes, number, seed)
+        return replace(self, inputs=self.inputs[chosen], targets=self.targets[chosen])
+
 
 def load(name: str, *, split: str = "train", size: int | None = None, limit: int | None = None, seed: int = 0,
          root: str | Path | None = None) -> Dataset:
@@ -60,13 +91,14 @@ def load(name: str, *, split: str = "train", size: int | None = None, limit: int
         limit: Keep only this many samples, drawn with ``seed``, as many of each class as can be (none differs by more than
             one while the data last). A larger limit with the same seed keeps the smaller one's samples and adds to them.
         seed: Seed of the draw.
-        root: Folder of the downloaded files; ``cache_folder() / "data"`` by default.
+        root: Folder of the files, torchvision's or ``NAME.npz``; ``cache_folder() / "data"`` by default.
 
     Returns:
         A ``Dataset``.
 
     Raises:
-        ValueError: On an unknown name or split, or a size or limit that makes no sense.
+        ValueError: On an unknown name or split, a size or limit that makes no sense, or a ``NAME.npz`` that cannot be read.
+        FileNotFoundError: If ``NAME.npz`` does not have the split.
         ConnectionError: If the files are neither at ``root`` nor to be downloaded or read.
         PermissionError: If they must be downloaded and ``root`` cannot be written to.
 
@@ -178,38 +210,151 @@ def _digits(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
     return images[keep], targets[keep], 10
 
 
-def _torchvision(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
+def _paper(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
+    """One of the paper's data sets: from torchvision's files, from ``NAME.npz``, or downloaded."""
+    folder = _data_folder(root)
+    file = folder / f"{name}.npz"
+    images, labels = _arrays(name, split, folder, file.stat().st_mtime_ns if file.exists() else None)
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return torch.from_numpy(images), torch.from_numpy(labels).long(), CLASSES[name]
+
+
+@functools.lru_cache(maxsize=2)  # a run asks for its samples more than once, and CIFAR has 180 MB to read
+def _arrays(name: str, split: str, folder: Path, written: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, H, W) or (n, H, W, 3) and labels (n,), both uint8; ``written`` is when ``NAME.npz`` was, None without it."""
+    try:
+        return _by_torchvision(name, split, folder, download=False)  # so a folder that others fill needs to be read only
+    except Exception:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
+        return _from_npz(folder / f"{name}.npz", split) if written else _downloaded(name, split, folder)
+
+
+def _by_torchvision(name: str, split: str, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
     from torchvision import datasets  # imported here, as above
 
-    root = _data_folder(root)
+    data = getattr(datasets, TORCHVISION[name])(folder, train=split == "train", download=download)
+    return np.asarray(data.data), np.asarray(data.targets, dtype=np.uint8)
 
-    def read(download: bool) -> Any:
-        return getattr(datasets, TORCHVISION[name])(root, train=split == "train", download=download)
 
+def _from_npz(file: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    keys = (f"{split}_images", f"{split}_labels")
+    expected = f"{keys[0]} (n, H, H) or (n, H, H, 3) and {keys[1]} (n,) from 0 to {CLASSES[file.stem] - 1}, both uint8"
+    advice = f"Where there is a network, `python -m clt_utils.data export {file.stem}` writes it."
     try:
-        data = read(download=False)  # so a folder that others fill needs to be read only
-    except Exception:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
-        writable(root)
-        timeout = socket.getdefaulttimeout()
-        try:
-            socket.setdefaulttimeout(30)  # torchvision sets none, so a network that swallows packets would hang for ever
-            with FileLock(root / f"{name}.lock"):  # two runs of a sweep may want to download at once
-                data = read(download=True)
-        except Exception as error:
-            raise ConnectionError(
-                f"Given: the data set {name!r}, which could not be downloaded to or read from {root} ({error}). Expected: a network "
-                f'connection, or its files in that folder. Use load("digits"), which needs neither, or copy the files there; '
-                f"if the folder holds half a download, delete it.") from error
-        finally:
-            socket.setdefaulttimeout(timeout)
-    images, targets = torch.as_tensor(data.data), torch.as_tensor(data.targets).long()
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return images, targets, len(data.classes)
+        with np.load(file, allow_pickle=False) as arrays:
+            missing = [key for key in keys if key not in arrays.files]
+            require(not missing, f"{file} without {' and '.join(missing)}: it has {', '.join(arrays.files) or 'nothing'}", expected, advice,
+                    FileNotFoundError)
+            images, labels = arrays[keys[0]], arrays[keys[1]]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"Given: {file}, which cannot be read ({error}). Expected: {expected}. {advice}") from error
+    require(images.dtype == labels.dtype == np.uint8 and images.shape[1:2] == images.shape[2:3] != () and images.shape[3:] in ((), (3,))
+            and labels.shape == images.shape[:1] != (0,) and labels.max() < CLASSES[file.stem],
+            f"{file} with {keys[0]} {images.shape} {images.dtype} and {keys[1]} {labels.shape} {labels.dtype} "
+            f"up to {labels.max(initial=0)}", expected, advice)
+    return images, labels
+
+
+def _downloaded(name: str, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    writable(folder)
+    timeout = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(30)  # torchvision sets none, so a network that swallows packets would hang for ever
+        with FileLock(folder / f"{name}.lock"):  # two runs of a sweep may want to download at once
+            return _by_torchvision(name, split, folder, download=True)
+    except Exception as error:
+        raise ConnectionError(
+            f"Given: the data set {name!r}, which could not be downloaded to or read from {folder} ({error}). Expected: a network "
+            f'connection, or its files in that folder. Use load("digits"), which needs neither, or copy {name}.npz there, which '
+            f"`python -m clt_utils.data export {name}` writes where there is a network; "
+            f"if the folder holds half a download, delete it.") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 # every data set by its name, with what reads it
 READERS: dict[str, Callable[[str, str, Folder], tuple[Tensor, Tensor, int]]] = {
     "digits": _digits,
-    **dict.fromkeys(TORCHVISION, _torchvision),
+    **dict.fromkeys(TORCHVISION, _paper),
 }
 NAMES = tuple(READERS)
+
+
+# --- one file a data set, to carry along ---
+
+def _export(name: str, root: Folder) -> Path:
+    """Write both splits into one file, from torchvision's files; what is missing of them is downloaded beside it."""
+    folder = writable(_data_folder(root))
+    arrays = {}
+    for split in ("train", "test"):
+        try:
+            found = _by_torchvision(name, split, folder, download=False)
+        except Exception:  # as in ``_arrays``; a NAME.npz that is there may lack a split, and is written anew
+            found = _downloaded(name, split, folder)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = found
+    part = folder / f"{name}.part.npz"
+    np.savez_compressed(part, allow_pickle=False, **arrays)
+    return part.replace(folder / f"{name}.npz")  # whole, or not there
+
+
+def _compare(name: str, root: Folder) -> dict[str, str]:
+    """For each array "equal" to the sum that is known of it, "different", "missing", or "no sum is known" (CIFAR's test images)."""
+    folder, known = _data_folder(root), json.loads(SUMS.read_text(encoding="utf-8"))[name]
+    verdicts: dict[str, str] = {}
+    for split in ("train", "test"):
+        arrays = _there(name, split, folder) or (None, None)
+        verdicts |= {array: _verdict(values, known.get(array)) for array, values in
+                     zip((f"{split}_images", f"{split}_labels"), arrays, strict=True)}
+    return verdicts
+
+
+def _there(name: str, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    try:
+        return _by_torchvision(name, split, folder, download=False)
+    except Exception:  # as in ``_arrays``
+        try:
+            return _from_npz(folder / f"{name}.npz", split)
+        except FileNotFoundError:
+            return None
+
+
+def _verdict(values: np.ndarray | None, known: str | None) -> str:
+    if values is None or known is None:
+        return "missing" if values is None else "no sum is known"
+    return "equal" if hashlib.sha256(values.tobytes()).hexdigest() == known else "different"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        arguments: Its words; those of this process by default.
+
+    Returns:
+        The exit status: 0 if all went well, 1 if an array differs or nothing is there, 2 if nothing could be done.
+
+    Example:
+        >>> main(["check", "mnist", "--root", "an/empty/folder"])
+        mnist: train_images missing, train_labels missing, test_images missing, test_labels missing
+        1
+    """
+    parser = argparse.ArgumentParser(prog="python -m clt_utils.data", description="The paper's data sets as one file each.")
+    parser.add_argument("command", choices=("export", "check"))
+    parser.add_argument("name", choices=tuple(TORCHVISION))
+    parser.add_argument("--root", metavar="FOLDER", help="instead of the data folder")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "export":
+            print(_export(options.name, options.root))
+            return 0
+        verdicts = _compare(options.name, options.root)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{options.name}: {', '.join(f'{array} {verdict}' for array, verdict in verdicts.items())}")
+    return 1 if "different" in verdicts.values() or set(verdicts.values()) == {"missing"} else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

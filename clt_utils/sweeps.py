@@ -4,8 +4,8 @@
     python -m clt_utils.sweeps run NAME        compute what is missing, and record it into book/results/NAME.json
     python -m clt_utils.sweeps verify NAME     repeat the beginning of random runs and compare it with what is recorded
 
-NAME may also be ``mini``, all small ones, or ``all``, these and the ones on all digits. The sweeps on the paper's own data sets,
-which are downloaded, run by their names only, on a GPU if there is one.
+NAME may also be ``mini``, all small ones on digits, ``all``, these and the ones on all digits, or ``paper``, the small ones on the
+paper's data sets, which ``data`` reads or downloads. Those on whole data sets run by their names only, on a GPU if there is one.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ._checks import plain_list, real_array, require, require_integer, require_kind, require_name, require_on_axis, require_point
-from .data import cache_folder, writable
+from .data import TORCHVISION, cache_folder, writable
 from .provenance import code_hash, device_name, made_by, precision, read_record, write_json, write_record
 from .training import Trace, TrainConfig, find_device, train
 
@@ -406,14 +406,15 @@ def _recipe(config: TrainConfig) -> str:
 # Models A and B on images of 12×12, one batch size and shape, from which the sweeps over one property start
 _BLOCKS = TrainConfig.mini(model="model-a", size=12, depth=4, width=16, batch_size=4, probes=20, device="cpu")
 
+_RESNET18 = TrainConfig.mini(model="resnet18", size=16, learning_rate=0.001, probes=80, device="cpu")
+_VIT = TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=80, device="cpu")
+
 SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
     # two larger models on images of 16×16, so that a laptop records each in minutes; at ten times its step, LeNet's, ResNet-18
     # diverges with squared loss
-    Sweep("resnet18-digits", TrainConfig.mini(model="resnet18", size=16, learning_rate=0.001, probes=80, device="cpu"),
-          loss=["cross-entropy", "squared"], seed=range(5)),
-    Sweep("vit-digits", TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=80, device="cpu"),
-          loss=["cross-entropy", "squared"], seed=range(5)),
+    Sweep("resnet18-digits", _RESNET18, loss=["cross-entropy", "squared"], seed=range(5)),
+    Sweep("vit-digits", _VIT, loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("architecture-digits", _BLOCKS, depth=[2, 4, 8], batch_size=[1, 4, 16], skip=[False, True], width=[4, 16],
           loss=["cross-entropy", "squared"], seed=range(5)),
     Sweep("width-digits", _BLOCKS, width=[4, 8, 16, 32], skip=[False, True], seed=range(5)),
@@ -428,21 +429,39 @@ SWEEPS = {sweep.name: sweep for sweep in [
           loss=["cross-entropy", "squared"]),
     Sweep("vit-digits-full", TrainConfig.full(model="vit", depth=4, width=64, size=16, device="cpu"),
           loss=["cross-entropy", "squared"], seed=range(5)),
-    # the paper's data sets, which are downloaded; recorded where there is a network connection and a GPU
-    *(Sweep(f"{model}-{dataset}-full", TrainConfig.full(model=model, dataset=dataset, learning_rate=step),
+    # depth apart from initialization: 1 is PyTorch's default, whose weights have a sixth of He's variance, √6 is He's
+    Sweep("initialization-digits", _BLOCKS, depth=[2, 4, 8, 16], gain=[1.0, 2.0, math.sqrt(6)], skip=[False, True], seed=range(5)),
+    # batch sizes at equal numbers of steps; where the step grows with the batch, read it along the diagonal
+    Sweep("batch-digits", _BLOCKS.replace(steps=240), batch_size=[1, 4, 16], learning_rate=[0.0025, 0.01, 0.04], skip=[False, True],
+          seed=range(5)),
+    # steps below and above the limit that the first structure matrices name
+    *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=[0.25, 0.5, 1.0, 2.0, 4.0],
+            seed=range(seeds))
+      for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_RESNET18, 3), (_VIT, 10))),
+    # the paper's data sets at their own size: sixteen images of each, and LeNet on all; a hundred outputs cost ten times as much
+    *(Sweep(f"{model}-{dataset}", TrainConfig.mini(model=model, dataset=dataset, learning_rate=step, probes=probes[dataset == "cifar100"]),
+            loss=["cross-entropy", "squared"], seed=range(5))
+      for model, step, probes in (("lenet", 0.01, (80, 80)), ("resnet18", 0.001, (40, 20)), ("vit", 0.001, (40, 20)))
+      for dataset in TORCHVISION),
+    *(Sweep(f"{model}-{dataset}-full", TrainConfig.full(model=model, dataset=dataset, learning_rate=step, held_out=2000),
             loss=["cross-entropy", "squared"], seed=range(3))
-      for dataset in ("mnist", "fashion-mnist", "cifar10", "cifar100")
-      for model, step in (("lenet", 0.01), ("resnet18", 0.001), ("vit", 0.01))),
+      for dataset in TORCHVISION for model, step in (("lenet", 0.01), ("resnet18", 0.001), ("vit", 0.001))),
 ]}
 """Every sweep of the book, by name."""
 
 
+GROUPS: dict[str, Callable[[TrainConfig], bool]] = {
+    "mini": lambda base: base.dataset == "digits" and base.limit is not None,
+    "all": lambda base: base.dataset == "digits",
+    "paper": lambda base: base.dataset != "digits" and base.limit is not None,
+}
+"""Names for several sweeps at once, by what they start from."""
+
+
 def _named(name: str) -> list[Sweep]:
-    """The sweeps that a name stands for: itself, or a group of those that need no download."""
-    require_name("sweep", name, (*SWEEPS, "mini", "all"))
-    digits = [sweep for sweep in SWEEPS.values() if sweep.base.dataset == "digits"]
-    groups = {"all": digits, "mini": [sweep for sweep in digits if sweep.base.limit is not None]}
-    return groups.get(name) or [SWEEPS[name]]
+    """The sweeps that a name stands for: itself, or a group."""
+    require_name("sweep", name, (*SWEEPS, *GROUPS))
+    return [SWEEPS[name]] if name in SWEEPS else [sweep for sweep in SWEEPS.values() if GROUPS[name](sweep.base)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -468,7 +487,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verify.add_argument("--count", type=int, default=2, help="how many runs (default 2)")
     verify.add_argument("--whole", action="store_true", help="to their ends; the later, the less can be told from rounding")
     for command in (run, verify):
-        command.add_argument("name", help=", ".join([*SWEEPS, "mini", "all"]))
+        command.add_argument("name", help=", ".join([*SWEEPS, *GROUPS]))
     options = parser.parse_args(arguments)
     if options.command == "list":
         for sweep in SWEEPS.values():

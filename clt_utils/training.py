@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from . import data, models
 from ._checks import require, require_callable, require_integer, require_kind, require_name, require_number, shown
 from ._spacing import evenly_spaced
+from .bounds import step_limit
 from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
 from .interval import risk_interval, together
 from .provenance import code_hash, provenance
@@ -73,12 +74,17 @@ class TrainConfig:
             on to it.
         loss: "cross-entropy" (softmax) or "squared" (½‖f − 1_y‖²).
         epochs: Passes over the data, reshuffled each time.
+        steps: End after so many steps instead; None for what ``epochs`` says.
         batch_size: Samples a step; the last batch of an epoch may be smaller.
         learning_rate: Of SGD, at the start; ``momentum`` and ``weight_decay`` likewise.
+        of_limit: The step at the start as a multiple of ``bounds.step_limit``, with the largest eigenvalue that the network
+            starts with on the measured samples; None for ``learning_rate``.
         schedule: "cosine" (down to zero at the last step) or "constant".
         seed: Draws the samples, the initial weights and the order of the batches.
         probes: Measure at this many evenly spaced steps besides step 0; None for every step.
         probe_samples: Measure on this many of the training samples; None for all.
+        held_out: Keep this many samples out of the training, and measure risk and accuracy on them too, and on as many of the
+            training samples; None for none.
         device: "cpu", "cuda", ... or "auto", see ``find_device``.
 
     Example:
@@ -99,14 +105,17 @@ class TrainConfig:
     sparsity: float = 0.0
     loss: str = "cross-entropy"
     epochs: int = 60
+    steps: int | None = None
     batch_size: int = 2
     learning_rate: float = 0.01
+    of_limit: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
     seed: int = 0
     probes: int | None = None
     probe_samples: int | None = None
+    held_out: int | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -116,12 +125,14 @@ class TrainConfig:
         require_name("model", self.model, models.NAMES)
         require_name("loss", self.loss, tuple(GENERATORS))
         require_name("schedule", self.schedule, ("cosine", "constant"))
-        for name in ("size", "limit", "depth", "width", "epochs", "batch_size", "probes", "probe_samples"):
+        for name in ("size", "limit", "depth", "width", "epochs", "steps", "batch_size", "probes", "probe_samples", "held_out"):
             require_integer(name, getattr(self, name), 1, optional=name not in ("epochs", "batch_size"))
         require_integer("seed", self.seed)
         intervals = {"learning_rate": "(0, ∞)", "momentum": "[0, 1)", "weight_decay": "[0, ∞)", "gain": "(0, ∞)", "sparsity": "[0, 1)"}
         for name, interval in intervals.items():
             require_number(name, getattr(self, name), interval)
+        if self.of_limit is not None:
+            require_number("of_limit", self.of_limit, "(0, ∞)")
         require_kind("skip", self.skip, (bool, type(None)), "True, False or None")
         require(self.norm in (None, "layer"), f"norm={self.norm!r}", '"layer" or None')
         require_kind("device", self.device, str, 'the name of a device, such as "cpu", or "auto"')
@@ -158,6 +169,9 @@ COLUMNS = ("step", "epoch", "risk", "energy", "residual", "lam_min", "lam_max", 
            "lower_sharp", "upper_sharp", "accuracy", "learning_rate")
 """What a run measures, see ``measure``."""
 
+HELD_OUT = ("train_risk", "train_accuracy", "test_risk", "test_accuracy")
+"""What it measures besides where samples are held out: on as many of the training samples, and on those."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -166,7 +180,7 @@ class Trace:
     Attributes:
         config: The recipe.
         columns: Arrays of equal length, one entry a measurement: ``step`` and ``epoch`` (how many were done), and what
-            ``measure`` returns, and ``learning_rate`` of the next step.
+            ``measure`` returns, and ``learning_rate`` of the next step; ``HELD_OUT`` where samples are held out.
         provenance: See ``provenance.provenance``: date, seconds, processor, device, threads, versions and a hash of the code.
         stopped: Why the run ended early, or "".
 
@@ -260,7 +274,7 @@ def train(config: TrainConfig, progress: bool = False, on_probe: Callable[[dict[
             if run.step == 0:
                 raise  # the same calls with the same data worked at step 0, so later it is the weights that are at fault
             stopped = (f"Diverged after {run.step} of {run.num_steps} steps; what was measured before is kept. "
-                       f"Lower the learning rate, {config.learning_rate:g}. ({error})")
+                       f"Lower the learning rate, {run.first_step:g}. ({error})")
             warnings.warn(stopped, stacklevel=2)
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
     return Trace(config, columns, provenance(run.device, time.perf_counter() - started), stopped)
@@ -287,14 +301,14 @@ class _Run:
 
     def __init__(self, config: TrainConfig, prepare: Callable[[nn.Module], object] | None) -> None:
         self.config, self.generator, self.device = config, GENERATORS[config.loss], find_device(config.device)
-        samples = data.load(config.dataset, size=config.size, limit=config.limit, seed=config.seed)
+        samples, held_out = _samples(config)
         self.inputs, self.targets = samples.inputs.to(self.device), samples.targets.to(self.device)
-        # the same seed draws nested subsets, so the measured samples are among the training samples
-        probed = data.load(config.dataset, size=config.size, limit=config.probe_samples or config.limit, seed=config.seed)
-        self.probed_inputs, self.probed_targets = probed.inputs.to(self.device), probed.targets.to(self.device)
+        self.probed = self._here(samples.draw(config.probe_samples, config.seed) if config.probe_samples else samples)
+        self.judged = {} if held_out is None else {"train": self._here(samples.draw(min(len(held_out), len(samples)), config.seed)),
+                                                   "test": self._here(held_out)}
 
         self.step, self.steps_per_epoch = 0, math.ceil(len(samples) / config.batch_size)
-        self.num_steps = config.epochs * self.steps_per_epoch
+        self.num_steps = config.steps or config.epochs * self.steps_per_epoch
         self.probe_steps = set(evenly_spaced(self.num_steps + 1, (config.probes or self.num_steps) + 1).tolist())
         self.batches = _batches(len(samples), config.batch_size, torch.Generator().manual_seed(config.seed))
 
@@ -302,21 +316,40 @@ class _Run:
         if prepare:
             prepare(self.model)
         self.model.to(self.device)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
+        self.first_step = self._first_step()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), self.first_step, config.momentum, weight_decay=config.weight_decay,
                                          fused=self.device.type in ("cpu", "cuda"))  # one pass over the weights instead of four
+
+    def _here(self, samples: data.Dataset) -> tuple[Tensor, Tensor]:
+        return samples.inputs.to(self.device), samples.targets.to(self.device)
+
+    def _first_step(self) -> float:
+        if self.config.of_limit is None:
+            return self.config.learning_rate
+        largest = probe(self.model, *self.probed, self.generator).lam_max.max().item()
+        return self.config.of_limit * step_limit(largest, batch_size=self.config.batch_size, momentum=self.config.momentum)
 
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
         if self.config.schedule == "cosine":
-            return self.config.learning_rate * ((1 + math.cos(math.pi * self.step / self.num_steps)) / 2)
-        return self.config.learning_rate
+            return self.first_step * ((1 + math.cos(math.pi * self.step / self.num_steps)) / 2)
+        return self.first_step
 
     def measured(self) -> dict[str, float]:
         """The row of the trace that belongs here; a ``ValueError`` if the run has diverged."""
-        row = measure(self.model, self.probed_inputs, self.probed_targets, self.generator)
+        row = measure(self.model, *self.probed, self.generator)
         require(math.isfinite(row["risk"] + row["energy"]), f"a risk of {row['risk']}", "a finite risk")
+        for where, (inputs, targets) in self.judged.items():
+            row[f"{where}_risk"], row[f"{where}_accuracy"] = self._judge(inputs, targets)
         return {"step": self.step, "epoch": self.step / self.steps_per_epoch, **row, "learning_rate": self.learning_rate}
+
+    @torch.no_grad()
+    def _judge(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
+        """Mean loss and share of right answers."""
+        outputs = torch.cat([self.model(some) for some in inputs.split(500)])
+        right = outputs.argmax(-1) == targets
+        return fenchel_young_loss(self.generator, targets, outputs).double().mean().item(), right.double().mean().item()
 
     def take_step(self) -> None:
         """One step of SGD, on the next batch."""
@@ -326,6 +359,19 @@ class _Run:
         fenchel_young_loss(self.generator, self.targets[batch], self.model(self.inputs[batch])).mean().backward()
         self.optimizer.step()
         self.step += 1
+
+
+def _samples(config: TrainConfig) -> tuple[data.Dataset, data.Dataset | None]:
+    """What a run trains on, and what it holds out."""
+    number = config.held_out or 0
+    samples = data.load(config.dataset, size=config.size, limit=config.limit and config.limit + number, seed=config.seed)
+    if not number:
+        return samples, None
+    require(number < len(samples), f"held_out={number}", f"fewer than the {len(samples)} samples of {config.dataset}'s training split")
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(config.seed))
+    train_on, held_out = (dataclasses.replace(samples, inputs=samples.inputs[some], targets=samples.targets[some])
+                           for some in (order[number:], order[:number]))
+    return train_on, held_out
 
 
 def _fresh_model(config: TrainConfig, samples: data.Dataset) -> nn.Module:

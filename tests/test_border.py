@@ -21,7 +21,22 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from torch import nn
 
-from clt_utils import bounds, diagnose, dual_steps, entropy, exercises, explore, figures, finite, plots, sgd, structure, sweeps, training
+from clt_utils import (
+    bounds,
+    data,
+    diagnose,
+    dual_steps,
+    entropy,
+    exercises,
+    explore,
+    figures,
+    finite,
+    plots,
+    sgd,
+    structure,
+    sweeps,
+    training,
+)
 from clt_utils._checks import require_integer, require_number
 from clt_utils.duality import GINI, SHANNON, as_mean
 from clt_utils.sweeps import Sweep
@@ -137,6 +152,7 @@ CALLS = {
     "data.load": lambda: dict(name="digits", split="test", size=8, limit=5, seed=0, root=None),
     "data.cache_folder": dict,
     "data.writable": lambda: dict(folder=PLACE),
+    "data.Dataset.draw": lambda: dict(self=data.load("digits", size=8, limit=5), number=2, seed=0),
     "models.build": lambda: dict(name="model-a", num_classes=2, in_channels=1, image_size=8, depth=1, width=2, skip=False, norm=None,
                                  gain=1.0, sparsity=0.0),
     "models.dense": lambda: dict(widths=[3, 4, 2], dropout=0.5),

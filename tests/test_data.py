@@ -1,6 +1,7 @@
 """Data sets: against scikit-learn, PIL and files in the formats that the download sites use."""
 
 import hashlib
+import json
 import os
 import pickle
 
@@ -194,3 +195,152 @@ def test_a_complete_folder_is_read_and_not_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "writable", lambda folder: pytest.fail("it must not be written to"))
     data.load("cifar10", root=tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# --- one file a data set ---
+
+def write_npz(folder, name, without=(), **changes):
+    """A ``NAME.npz`` of random images; ``changes`` replace arrays, ``without`` leaves some out."""
+    rng = np.random.default_rng(0)
+    shape = (28, 28) if "mnist" in name else (32, 32, 3)
+    arrays = {}
+    for split, n in (("train", 30), ("test", 10)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 10).astype(np.uint8)
+    arrays = {key: value for key, value in (arrays | changes).items() if key not in without}
+    np.savez_compressed(folder / f"{name}.npz", **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("name", data.TORCHVISION)
+def test_a_data_set_is_read_from_one_file(tmp_path, name):
+    arrays = write_npz(tmp_path, name)
+    for split in ("train", "test"):
+        loaded, images = data.load(name, split=split, root=tmp_path), arrays[f"{split}_images"]
+        assert loaded.num_classes == (100 if name == "cifar100" else 10)
+        assert torch.equal(loaded.targets, torch.from_numpy(arrays[f"{split}_labels"]).long())
+        ours = loaded.inputs.permute(0, 2, 3, 1).numpy() * 255
+        assert np.allclose(ours, images if images.ndim == 4 else images[..., None], atol=1e-4)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / f"{name}.npz"], "what is only read leaves the folder as it was"
+
+
+def test_torchvisions_files_come_first_and_a_new_file_is_read_anew(tmp_path, monkeypatch):
+    first = write_npz(tmp_path, "cifar10")["train_images"]
+    assert np.allclose(data.load("cifar10", root=tmp_path).inputs[0, :, 0, 0] * 255, first[0, 0, 0], atol=1e-4)
+    other = np.zeros_like(first)
+    write_npz(tmp_path, "cifar10", train_images=other)
+    os.utime(tmp_path / "cifar10.npz", ns=(1, 1))  # another time than before, however coarse the clock of the file system
+    assert data.load("cifar10", root=tmp_path).inputs.max() == 0
+    os.utime(tmp_path / "cifar10.npz", ns=(2, 2))
+    images = write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
+    stored = images[datasets.CIFAR10.train_list[0][0]].reshape(4, 3, 32, 32)
+    assert np.allclose(data.load("cifar10", root=tmp_path).inputs[:4].numpy() * 255, stored, atol=1e-4)
+
+
+def test_a_data_set_is_read_once_and_what_is_kept_cannot_be_changed_from_outside(tmp_path, monkeypatch):
+    write_npz(tmp_path, "mnist")
+    reads = []
+    read = data._from_npz
+    monkeypatch.setattr(data, "_from_npz", lambda *given: reads.append(given) or read(*given))
+    whole = data.load("mnist", root=tmp_path)
+    before = whole.inputs.clone(), whole.targets.clone()
+    whole.inputs.zero_()
+    whole.targets.zero_()
+    again = data.load("mnist", root=tmp_path)
+    assert torch.equal(again.inputs, before[0]) and torch.equal(again.targets, before[1])
+    data.load("mnist", limit=3, root=tmp_path)
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    (dict(without=["test_images"]), FileNotFoundError, "without test_images: it has train_images"),
+    (dict(test_labels=np.zeros(9, np.uint8)), ValueError, r"test_labels \(9,\)"),
+    (dict(test_labels=np.full(10, 10, np.uint8)), ValueError, "up to 10"),
+    (dict(test_labels=np.zeros(10)), ValueError, "float64"),
+    (dict(test_images=np.zeros((10, 28, 28))), ValueError, "float64"),
+    (dict(test_images=np.zeros((10, 28, 27), np.uint8)), ValueError, "28, 27"),
+    (dict(test_images=np.zeros((10, 28, 28, 4), np.uint8)), ValueError, "28, 28, 4"),
+    (dict(test_images=np.zeros((10, 28), np.uint8)), ValueError, r"\(10, 28\)"),
+    (dict(test_images=np.zeros((0, 28, 28), np.uint8), test_labels=np.zeros(0, np.uint8)), ValueError, r"\(0, 28, 28\)"),
+    (dict(test_images=np.array(["an object"], dtype=object)), ValueError, "cannot be read"),
+])
+def test_a_file_that_is_not_whole_is_refused_with_what_to_do(tmp_path, changes, error, message):
+    write_npz(tmp_path, "mnist", **changes)
+    with pytest.raises(error, match=f"(?s)Given: .*mnist.npz.*{message}.*Expected: .*clt_utils.data export mnist"):
+        data.load("mnist", split="test", root=tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 2000])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, kept):
+    write_npz(tmp_path, "mnist")
+    file = tmp_path / "mnist.npz"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="Given: .*mnist.npz, which cannot be read"):
+        data.load("mnist", root=tmp_path)
+    assert data.main(["check", "mnist", "--root", str(tmp_path)]) == 2
+
+
+def test_export_writes_what_load_reads_and_check_knows_it(tmp_path, monkeypatch, capsys):
+    write_cifar(tmp_path, datasets.CIFAR10, monkeypatch)
+    expected = {split: data.load("cifar10", split=split, root=tmp_path) for split in ("train", "test")}
+    assert data.main(["export", "cifar10", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "cifar10.npz")
+    carried = tmp_path / "carried"
+    carried.mkdir()
+    (tmp_path / "cifar10.npz").rename(carried / "cifar10.npz")
+    assert [path.name for path in tmp_path.glob("*.npz")] == []
+    for split, samples in expected.items():
+        again = data.load("cifar10", split=split, root=carried)
+        assert torch.equal(again.inputs, samples.inputs) and torch.equal(again.targets, samples.targets)
+    with np.load(carried / "cifar10.npz") as arrays:
+        sums = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays.files}
+    known = tmp_path / "sums.json"
+    monkeypatch.setattr(data, "SUMS", known)
+    del sums["test_labels"]
+    known.write_text(json.dumps({"cifar10": sums | {"train_labels": "0" * 64}}), encoding="utf-8")
+    assert data._compare("cifar10", carried) == {
+        "train_images": "equal", "train_labels": "different", "test_images": "equal", "test_labels": "no sum is known"}
+    assert data.main(["check", "cifar10", "--root", str(carried)]) == 1
+    known.write_text(json.dumps({"cifar10": sums}), encoding="utf-8")
+    assert data.main(["check", "cifar10", "--root", str(carried)]) == 0
+
+
+def test_check_of_an_empty_folder_finds_nothing_and_downloads_nothing(tmp_path, capsys):
+    assert data.main(["check", "mnist", "--root", str(tmp_path)]) == 1
+    assert "train_images missing" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_export_without_a_network_says_so_and_leaves_the_file_that_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nothing listens there
+    write_npz(tmp_path, "mnist", without=["test_images", "test_labels"])
+    before = (tmp_path / "mnist.npz").read_bytes()
+    assert data.main(["export", "mnist", "--root", str(tmp_path)]) == 2
+    assert "Given: the data set 'mnist'" in capsys.readouterr().err
+    assert (tmp_path / "mnist.npz").read_bytes() == before
+
+
+def test_the_sums_are_of_every_array_that_the_paper_trains_on():
+    sums = json.loads(data.SUMS.read_text(encoding="utf-8"))
+    assert set(sums) == set(data.TORCHVISION)
+    for name, arrays in sums.items():
+        assert {"train_images", "train_labels"} <= set(arrays), name
+        assert all(len(bytes.fromhex(value)) == 32 for value in arrays.values())
+
+
+# --- choosing samples ---
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 2**32), st.data())
+def test_drawn_samples_are_balanced_and_keep_their_labels(labels, seed, draw):
+    targets = torch.tensor(labels)
+    samples = data.Dataset(torch.arange(len(labels)).view(-1, 1, 1, 1).float(), targets, 5, "numbers")
+    number = draw.draw(st.integers(1, len(labels)))
+    drawn = samples.draw(number, seed)
+    index = drawn.inputs.flatten().long()
+    assert len(drawn) == number == len(set(index.tolist())) and torch.equal(drawn.targets, targets[index])
+    have, taken = targets.bincount(minlength=5), drawn.targets.bincount(minlength=5)
+    assert all(taken[a] >= taken[b] - 1 for a in range(5) for b in range(5) if taken[a] < have[a])
+
+
+def test_no_more_samples_are_drawn_than_there_are():
+    with pytest.raises(ValueError, match="number=21.*up to the 20 samples"):
+        data.load("digits", limit=20).draw(21)

@@ -11,11 +11,11 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from torch import nn
 
-from clt_utils import training
+from clt_utils import data, training
 from clt_utils.data import load
 from clt_utils.duality import SHANNON, SQUARED
 from clt_utils.models import build
-from clt_utils.training import Trace, TrainConfig, measure, train
+from clt_utils.training import HELD_OUT, Trace, TrainConfig, measure, train
 
 TINY = TrainConfig.mini(limit=5, size=8, epochs=3, model="model-a", depth=1, width=3, device="cpu")
 
@@ -123,10 +123,10 @@ def test_measuring_does_not_change_the_run_and_may_be_rarer(seed):
 
 def test_measured_samples_are_among_the_training_samples():
     trace = train(TINY.replace(limit=12, probe_samples=3, epochs=1))
-    digits = load("digits", size=8, limit=12)
+    digits = load("digits", size=8, limit=12).draw(3)
     torch.manual_seed(0)
     model = build("model-a", 10, 1, 8, 1, 3)
-    assert trace["risk"][0] == pytest.approx(nn.functional.cross_entropy(model(digits.inputs[:3]), digits.targets[:3]).item(), rel=1e-5)
+    assert trace["risk"][0] == pytest.approx(nn.functional.cross_entropy(model(digits.inputs), digits.targets).item(), rel=1e-5)
 
 
 def test_divergence_stops_the_run_and_keeps_what_came_before():
@@ -257,3 +257,61 @@ def test_errors_of_data_and_model_come_through():
         train(TINY.replace(limit=5000))
     with pytest.raises(ValueError, match="shape of lenet is fixed"):
         train(TINY.replace(model="lenet", size=28))
+
+
+# --- ending after steps, a first step measured against its limit, samples held out ---
+
+def test_a_run_ends_after_its_steps_whatever_the_epochs():
+    trace = train(TrainConfig.mini(device="cpu", steps=13, probes=3))
+    assert trace["step"].tolist() == [0, 4, 9, 13] and trace["epoch"][-1] == 13 / 8
+    same = train(TrainConfig.mini(device="cpu", epochs=2, probes=3))
+    assert np.array_equal(train(TrainConfig.mini(device="cpu", steps=16, probes=3))["risk"], same["risk"])
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
+def test_a_first_step_of_so_much_of_the_limit(loss):
+    config = TrainConfig.mini(device="cpu", loss=loss, steps=2, of_limit=0.5, learning_rate=123.0)
+    trace = train(config)
+    limit = 2 * (1 + config.momentum) * config.batch_size / trace["lam_max"][0]  # of all 16 samples, which are measured
+    assert trace["learning_rate"][0] == pytest.approx(0.5 * limit)
+    by_hand = train(config.replace(of_limit=None, learning_rate=float(trace["learning_rate"][0])))
+    assert trace["risk"] == pytest.approx(by_hand["risk"], rel=1e-5)
+
+
+def test_samples_held_out_are_not_trained_on_and_the_measured_ones_are():
+    config = TrainConfig.mini(device="cpu", limit=30, held_out=12, probe_samples=10, steps=40, probes=2)
+    kept: dict[str, list] = {}
+
+    def look(model):
+        model.register_forward_hook(lambda module, inputs, output: kept.setdefault(str(len(inputs[0])), []).append(inputs[0].clone()))
+    trace = train(config, prepare=look)
+    trained, judged = torch.cat(kept["2"]), torch.stack(kept["12"])
+    whole = {image.numpy().tobytes() for image in data.load("digits", limit=42, seed=0).inputs}
+    on = {image.numpy().tobytes() for image in trained}
+    train_part, test_part = ({image.numpy().tobytes() for image in judged[i]} for i in (0, 1))
+    assert len(on) == 30 and len(test_part) == 12 and on | test_part == whole and not on & test_part and train_part <= on
+    assert {image.numpy().tobytes() for image in kept["10"][0]} <= on, "the measured samples are among those trained on"
+    assert set(HELD_OUT) <= set(trace.columns) and len(trace["test_risk"]) == len(trace)
+    again = Trace.from_dict(trace.to_dict())
+    assert np.array_equal(again["test_accuracy"], trace["test_accuracy"])
+
+
+def test_risk_and_accuracy_of_what_is_held_out_are_those_of_the_model():
+    config = TrainConfig.mini(device="cpu", dataset="digits", limit=700, held_out=600, steps=1, probes=1, probe_samples=4)
+    models = []
+    trace = train(config, prepare=models.append)
+    order = torch.randperm(1300, generator=torch.Generator().manual_seed(0))[:600]
+    samples = data.load("digits", limit=1300, seed=0)
+    with torch.no_grad():
+        outputs = models[0](samples.inputs[order])
+    assert trace["test_risk"][-1] == pytest.approx(torch.nn.functional.cross_entropy(outputs, samples.targets[order]).item(), rel=1e-5)
+    assert trace["test_accuracy"][-1] == (outputs.argmax(1) == samples.targets[order]).double().mean().item()
+
+
+def test_more_held_out_than_there_is_is_refused():
+    with pytest.raises(ValueError, match="held_out=1442.*fewer than the 1442 samples of digits"):
+        train(TrainConfig.mini(device="cpu", limit=None, held_out=1442))
+    with pytest.raises(ValueError, match="held_out"):
+        TrainConfig.mini(held_out=0)
+    with pytest.raises(ValueError, match="of_limit"):
+        TrainConfig.mini(of_limit=0.0)
