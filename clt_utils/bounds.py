@@ -564,3 +564,31 @@ def fixed_predictor_tail(max_loss: Numbers, n: int, delta: float, entropy: Numbe
     chebyshev = (variance / (n * delta)).sqrt()
     bernstein = (2 * variance * log_term / n).sqrt() + 2 * max_loss * log_term / (3 * n)
     return torch.minimum(torch.minimum(hoeffding, chebyshev), bernstein)
+
+
+@_pure("max_loss")
+def best_of_tail(max_loss: Numbers, candidates: int, n: int, delta: float) -> Numbers:
+    """γ√(ln(M/δ)/(2n)), for M predictors at once, all fixed before the held-out sample (``best-of-m``).
+
+    Args:
+        max_loss: γ; every loss lies in [0, γ]. For the error rate it is 1.
+        candidates: M, how many predictors were compared on the sample; 1 if it was used once.
+        n: Size of the held-out sample.
+        delta: Failure probability.
+
+    Returns:
+        The one-sided bound on R − R̂, of all M and so of the one chosen, however it was chosen.
+
+    Raises:
+        ValueError: On numbers out of range.
+
+    Example:
+        >>> round(best_of_tail(1.0, candidates=1, n=10_000, delta=0.05), 4)
+        0.0122
+        >>> round(best_of_tail(1.0, candidates=50, n=10_000, delta=0.05), 4)
+        0.0186
+    """
+    require_nonnegative(max_loss=max_loss)
+    _confidence(n, delta)
+    require_integer("candidates", candidates, 1)
+    return max_loss * np.sqrt(np.log(candidates / delta) / (2 * n))

@@ -47,6 +47,7 @@ CALLS = {
     "tv_gap_bound": (dict(max_loss=2.0, tv=0.25), {}),
     "generalization_tail": (dict(max_loss=2.0), dict(support=8, n=100, delta=0.05)),
     "fixed_predictor_tail": (dict(max_loss=2.0, entropy=1.5), dict(n=100, delta=0.05)),
+    "best_of_tail": (dict(max_loss=2.0), dict(candidates=50, n=100, delta=0.05)),
 }
 VECTOR_CALLS = {  # these reduce the last dimension
     "chi_squared": (dict(p=[0.5, 0.5], q=[0.25, 0.75]), {}),
@@ -130,6 +131,8 @@ def test_nan_is_refused_by_name(name, argument):
     ("generalization_tail", dict(support=0), "support"),
     ("fixed_predictor_tail", dict(delta=0.0), "delta"),
     ("fixed_predictor_tail", dict(entropy=2.5), "entropy"),
+    ("best_of_tail", dict(candidates=0), "candidates"),
+    ("best_of_tail", dict(delta=0.0), "delta"),
 ])
 def test_bad_numbers_are_refused_in_words(name, changes, message):
     values, others = (CALLS | VECTOR_CALLS)[name]
@@ -365,3 +368,11 @@ def test_fixed_predictor_tail_with_a_floor(share, n, delta):
     k = np.arange(n + 1)
     outside = np.abs(gamma * (k / n - share)) > bound * (1 + 1e-12) + 1e-12
     assert scipy.stats.binom(n, share).pmf(k)[outside].sum() <= delta + 1e-12
+
+
+@given(st.integers(1, 60), st.integers(1, 300), st.floats(0.001, 0.5), st.floats(0.05, 0.95))
+def test_best_of_tail_covers_the_lowest_of_independent_candidates(candidates, n, delta, p):
+    """M independent candidates, each with loss 0 or γ with probability p: the chance that the lowest is below its risk by more."""
+    bound = bounds.best_of_tail(3.0, candidates, n, delta)
+    below = scipy.stats.binom(n, p).cdf(np.ceil(n * (p - bound / 3) * (1 + 1e-12)) - 1)
+    assert -np.expm1(candidates * np.log1p(-below)) <= delta + 1e-12
