@@ -224,6 +224,7 @@ CALLS = {
     "plots.spectrum": lambda: dict(traces=[TRACE], against="step"),
     "plots.draw_curve": lambda: dict(ax=axes(), traces=[TRACE], name="risk", against="step"),
     "figures.side_by_side": lambda: dict(groups={"all": [TRACE]}, names=["risk"]),
+    "figures.one_below_the_other": lambda: dict(rows={"all": {"runs": [TRACE]}}, names=["risk"]),
     "figures.watched": lambda: dict(traces=[TRACE], window=2),
     "figures.start_and_end": lambda: dict(groups={"depth": {1: ([TRACE], [TRACE])}}),
     "figures.energy_and_optimum": dict,
