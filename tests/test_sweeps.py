@@ -494,3 +494,38 @@ def test_nudges_are_as_coarse_as_the_coarser_of_two_devices(monkeypatch):
     for precision in ("float32", "tf32"):
         sweeps._verify_run(replace(run, provenance=run.provenance | {"precision": precision}), EARLY)
     assert sizes == [times * size for size in (2.0**-23, 2.0**-11) for times in sweeps.NUDGES]
+
+
+# ---- runs that are worth a GPU
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(sweeps, "find_device", lambda name="auto": torch.device("cpu"))
+    monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
+
+
+def test_without_a_gpu_a_run_is_shown_as_recorded_on_one(no_gpu):
+    trace, where = sweeps.live_or_recorded(SWEEPS["resnet18-cifar10"], {"loss": "squared"})
+    assert where.startswith("No GPU here. Recorded on NVIDIA H100") and trace.provenance["device"].startswith("NVIDIA H100")
+    assert (trace.config.model, trace.config.dataset, trace.config.loss, trace.config.seed) == ("resnet18", "cifar10", "squared", 0)
+
+
+def test_without_a_gpu_and_a_record_of_one_it_is_the_processors(no_gpu):
+    trace, where = sweeps.live_or_recorded(SWEEPS["lenet-digits"], {"loss": "squared"})
+    assert trace is SWEEPS["lenet-digits"][{"loss": "squared"}][0]
+    assert where.startswith("No GPU here, and none when it was recorded")
+
+
+def test_with_a_gpu_it_is_trained_on_it(monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    trace, where = sweeps.live_or_recorded(Sweep("tiny", TINY), {}, progress=False)
+    assert where.startswith("Trained here, on ") and trace.provenance["device"] == torch.cuda.get_device_name()
+
+
+def test_the_runs_of_another_machine_are_recipes_of_the_book():
+    recipes = [config for name in SWEEPS for config in SWEEPS[name].configs()]
+    for run in map(Trace.from_dict, read_record(sweeps.ON_A_GPU)["runs"]):
+        assert any(sweeps._alike(run.config, recipe) for recipe in recipes), run.config
+        assert run.provenance["device"].startswith("NVIDIA") and run.provenance["code"]
+        check_identities(run)
