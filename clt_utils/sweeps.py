@@ -453,6 +453,8 @@ _BLOCKS = TrainConfig.mini(model="model-a", size=12, depth=4, width=16, batch_si
 _RESNET18 = TrainConfig.mini(model="resnet18", size=16, learning_rate=0.001, probes=80, device="cpu")
 _VIT = TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=80, device="cpu")
 
+OF_LIMIT = [1 / 64, 1 / 16, 0.25, 0.5, 1.0, 2.0, 4.0]
+
 SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
     # two larger models on images of 16×16, so that a laptop records each in minutes; at ten times its step, LeNet's, ResNet-18
@@ -479,7 +481,7 @@ SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("batch-digits", _BLOCKS.replace(steps=240), batch_size=[1, 4, 16], learning_rate=[0.0025, 0.01, 0.04], skip=[False, True],
           seed=range(5)),
     # steps below and above the limit that the first structure matrices name
-    *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=[0.25, 0.5, 1.0, 2.0, 4.0],
+    *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=OF_LIMIT,
             seed=range(seeds))
       for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_RESNET18, 3), (_VIT, 10))),
     # the paper's data sets at their own size: sixteen images of each, and LeNet on all; a hundred outputs cost ten times as much
