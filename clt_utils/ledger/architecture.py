@@ -89,7 +89,7 @@ def _plain_chain(rng, depth, width, gain):
 
 
 def _product_bounds(model, x):
-    """σ_max(G_l) of each layer and its bound ‖D_L‖ Π_{j>l} ‖W_j‖ ‖D_{j−1}‖, D being the activation's slopes."""
+    """σ_max(G_l) of each layer and its bound ‖φ'_D‖ Π_{j>l} ‖W_j‖ ‖φ'_{j−1}‖, φ'_l being the slopes of layer l's activation."""
     _, sums, sensitivities = _layerwise(model, x)
     slopes = [jacrev(model[1])(z.detach()).abs().max() for z in sums]
     norms = [_top_singular_value(layer.weight.detach()) for layer in model[::2]]
@@ -135,7 +135,7 @@ def _(rng):
 
 
 def _branch_slopes(blocks, h):
-    """‖DF_l‖ at the input of each block of h ↦ h + F_l(h), (D,)."""
+    """‖∂F_l‖ at the input of each block of h ↦ h + F_l(h), (D,)."""
     slopes = []
     for block in blocks:
         slopes.append(_top_singular_value(jacrev(block.block)(h)))
@@ -144,7 +144,7 @@ def _branch_slopes(blocks, h):
 
 
 def _skip_chain(rng, depth, width, slope):
-    """Blocks h ↦ h + W tanh(Vh + c), scaled so that every ‖DF‖ is at most ``slope`` (tanh's own slope is at most one)."""
+    """Blocks h ↦ h + W tanh(Vh + c), scaled so that every ‖∂F‖ is at most ``slope`` (tanh's own slope is at most one)."""
     def block():
         return nn.Sequential(nn.Linear(width, 2 * width), nn.Tanh(), nn.Linear(2 * width, width))
 
@@ -156,7 +156,7 @@ def _skip_chain(rng, depth, width, slope):
 
 
 @statement("depth-skip", "Identity skips keep the chain's singular values in [(1−b)^D, (1+b)^D]", kind="proposition",
-           paper="by topic", assumptions=("h⁺ = h + F(h), equal widths, nothing after the sum", "‖DF‖ ≤ b < 1 at every block",
+           paper="by topic", assumptions=("h⁺ = h + F(h), equal widths, nothing after the sum", "‖∂F‖ ≤ b < 1 at every block",
                         "b = c/D with c < D for «at any depth»"), chapter=CHAPTER, trials=12, words="64ccdcb9")
 def depth_skip(rng):
     width, depth, c = int(rng.integers(2, 6)), int(2 ** rng.integers(1, 6)), rng.uniform(0.2, 1.5)
