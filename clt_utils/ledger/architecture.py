@@ -226,7 +226,8 @@ def _(rng):
     yield coverage("inside", _inside(A, 3, sum(p.numel() for p in model.parameters())), 100, at_least=0.5)
 
 
-@width_near_isometry.breaks("«The probability tends to one with P»: for two outputs four draws in a hundred stay outside")
+@width_near_isometry.breaks("«The probability tends to one with P», in the window that shrinks with P: "
+                            "for two outputs four draws in a hundred stay outside")
 def _(rng):
     yield coverage("probability 0.99", _inside(_ball_gram(rng, 2000, 2, 500), 2, 500), 2000, at_least=0.99)
 
