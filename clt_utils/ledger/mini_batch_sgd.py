@@ -214,7 +214,7 @@ def _all_runs(losses, theta, n, batch_size, step, num_steps):
     return energy, start - vmap(losses)(thetas).mean(-1), interference
 
 
-@statement("sgd-energy", "In expectation, SGD with small fresh batches bounds the gradient energy itself", kind="theorem",
+@statement("sgd-energy", "In expectation, the record of a run with fresh small batches bounds its mean energy", kind="theorem",
            assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
                         "every step draws a fresh uniform batch, given θ_k",
                         "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
