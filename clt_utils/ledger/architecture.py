@@ -103,7 +103,7 @@ def _product_bounds(model, x):
 @statement("depth-plain", "Without skips a layer's sensitivity is at most the product of the gains above it", kind="proposition",
            paper="by topic", assumptions=("a plain chain of dense layers and entrywise activations",
                                           "gains below one for «vanishes geometrically»"), chapter=CHAPTER, trials=20,
-           words="35cc5357")
+           words="d414bed9")
 def depth_plain(rng):
     depth, width, gain = int(rng.integers(2, 16)), int(rng.integers(2, 8)), rng.uniform(0.3, 1.5)
     model, x = _plain_chain(rng, depth, width, gain), normal(rng, width)
@@ -157,7 +157,7 @@ def _skip_chain(rng, depth, width, slope):
 
 @statement("depth-skip", "Identity skips keep the chain's singular values in [(1−b)^D, (1+b)^D]", kind="proposition",
            paper="by topic", assumptions=("h⁺ = h + F(h), equal widths, nothing after the sum", "‖∂F‖ ≤ b < 1 at every block",
-                        "b = c/D with c < D for «at any depth»"), chapter=CHAPTER, trials=12, words="64ccdcb9")
+                        "b = c/D with c < D for «at any depth»"), chapter=CHAPTER, trials=12, words="fa99aff8")
 def depth_skip(rng):
     width, depth, c = int(rng.integers(2, 6)), int(2 ** rng.integers(1, 6)), rng.uniform(0.2, 1.5)
     model, h = _skip_chain(rng, depth, width, c / depth), normal(rng, width)
@@ -205,7 +205,7 @@ def _ball_gram(rng, draws, K, P):
 @statement("width-near-isometry", "With many more parameters than outputs, independent rows are nearly orthogonal",
            kind="theorem", paper="by topic", assumptions=("the K rows of J are independent, uniform in a ball of ℝ^P",
                                                           "2 ln K ≤ P"),
-           chapter=CHAPTER, trials=150, draws_at_once=True, words="0c3a69dd")
+           chapter=CHAPTER, trials=150, draws_at_once=True, words="4458b905")
 def width_near_isometry(rng, trials):
     for K, P in ((2, 40), (5, 300), (10, 400), (10, 2000)):
         A = _ball_gram(rng, trials, K, P)

@@ -127,7 +127,7 @@ def _sandwich_instance(rng, generator, one_hot=False):
 @statement("risk-sandwich", "The risk lies between two energy ratios", kind="theorem", paper="Theorem 10",
            assumptions=("lower side: Φ closed and σ-strongly convex", "upper side: λ_min > 0, and ∇Φ is β-Lipschitz on the segment "
                         "between prediction and target; for softmax 1/p_min takes the place of β/2"), chapter=CHAPTER,
-           words="ed9715c8")
+           words="5ce0d69d")
 def risk_sandwich(rng):
     for generator in (SHANNON, SQUARED):
         energy, low, high, p_min, loss, _ = _sandwich_instance(rng, generator)

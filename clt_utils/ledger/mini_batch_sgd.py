@@ -218,7 +218,7 @@ def _all_runs(losses, theta, n, batch_size, step, num_steps):
            assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
                         "every step draws a fresh uniform batch, given θ_k",
                         "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
-           chapter=CHAPTER, trials=8, words="e8e3b983")
+           chapter=CHAPTER, trials=8, words="07fd1ec8")
 def sgd_energy(rng):
     n, num_steps = int(rng.integers(2, 5)), 3
     m = int(rng.integers(1, n))
