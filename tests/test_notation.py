@@ -76,7 +76,8 @@ def test_another_meaning_is_seen(text, letter):
 
 @pytest.mark.parametrize("text", [
     r"$g_x = e^\top A_xe$, $g_i\le n\hat E$, $f=h\circ g$, $\mathrm{Ent}(Y\mid g(X))$ with $g(x)$",
-    r"$(1-b)^D$ and $D\ge D_0$", r"$\frac{\beta_\Phi}2r$, $2(1+\beta)m/\lambda_{\max}$", r"batches of $m$", r"layer $l$", r"$\log(1+t)$, $\operatorname{diag}$"])
+    r"$(1-b)^D$ and $D\ge D_0$", r"$\frac{\beta_\Phi}2r$, $2(1+\beta)m/\lambda_{\max}$", r"batches of $m$", r"layer $l$",
+    r"$\log(1+t)$, $\operatorname{diag}$"])
 def test_the_meanings_of_the_notation_pass(text):
     assert not list(clashes(text))
 
