@@ -210,10 +210,11 @@ def width_near_isometry(rng, trials):
     for K, P in ((2, 40), (5, 300), (10, 400), (10, 2000)):
         A = _ball_gram(rng, trials, K, P)
         yield coverage(f"K={K}, P={P}: probability 1 − 3/(2K)", _inside(A, K, P), trials, at_least=1 - 1.5 / K)
-    K, P, shrunk, t = 3, 20, 0.15, 0.5
-    (low, high), promised = extreme_eigenvalues(_ball_gram(rng, trials, K, P)), 1 - K * (1 - shrunk) ** P - 3 * (1 - t**2) ** ((P - 1) / 2)
+    K, P, shrunk, t, draws = 2, 400, 0.05, 0.075, 20 * trials
+    low, high = extreme_eigenvalues(_ball_gram(rng, draws, K, P))
     inside = (low >= (1 - shrunk) ** 2 - (K - 1) * t) & (high <= 1 + (K - 1) * t)
-    yield coverage("K=3, P=20: a window of our choice", int(inside.sum()), trials, at_least=promised)
+    promised = 1 - K * (1 - shrunk) ** P - K * (K - 1) / 2 * (1 - t**2) ** ((P - 1) / 2)
+    yield coverage("K=2, P=400: a window of our choice", int(inside.sum()), draws, at_least=promised)
 
 
 def _inside(A, K, P):
