@@ -89,6 +89,10 @@ def one_below_the_other(rows: dict[str, dict[str, Sequence[Columns]]],
     return fig
 
 
+WATCHED = {name: {"color": COLORS["black"], "linestyle": dash} for name, dash in zip(("lam_max", "lam_min", "energy"), ("--", ":", "-."))}
+"""How eigenvalues and energy are drawn beside bounds, so that no hue stands for two things in one figure."""
+
+
 def watched(traces: Sequence[Columns], window: int) -> Figure:
     """A network watched as the paper does: risk between its bounds, spectrum and energy, local correlation of bound and risk.
 
@@ -110,8 +114,8 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
     fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.4))
     for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
                                 (r"risk $\hat R$ and its bounds", r"eigenvalues $\lambda$, energy $\hat E$")):
-        for name in names:
-            draw_curve(ax, traces, name, "epoch")
+        for name in names:  # hues belong to the bounds; eigenvalues and energy share black and differ in their dashes
+            draw_curve(ax, traces, name, "epoch", **WATCHED.get(name, {}))
         log_scale(ax)
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)

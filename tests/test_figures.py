@@ -21,6 +21,10 @@ def test_a_watched_network_has_its_local_correlations_at_the_middle_of_the_windo
     expected = np.median([stats.pearsonr(np.log(t["risk"][4:14]), np.log(t["upper"][4:14])).statistic for t in given])
     assert line.get_ydata()[4] == pytest.approx(expected)
     assert line.get_xdata()[4] == pytest.approx(given[0]["epoch"][4:14].mean())
+    bounds, spectrum = ({line.get_label(): (line.get_color(), line.get_linestyle()) for line in ax.get_lines()} for ax in fig.axes[:2])
+    assert len({*bounds.values(), *spectrum.values()}) == 8, "one look for each of the eight curves"
+    hues = {color for color, _ in bounds.values()} & {color for color, _ in spectrum.values()}
+    assert hues == {"#000000"}, "a hue of a bound stands for an eigenvalue or the energy as well; black tells its lines apart by dashes"
     plt.close(fig)
 
 

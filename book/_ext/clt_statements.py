@@ -104,7 +104,7 @@ def cells(app: Sphinx, docname: str, entry: dict[str, Any]) -> list[list[nodes.N
     return [
         [title, nodes.Text(" "), nodes.literal("", slug)],
         [nodes.Text(where)],
-        [nodes.Text(entry["paper"] or "this book’s own")],
+        [nodes.Text(entry["paper"] or "not in the paper")],
         [nodes.Text(status), nodes.Text(", "), source_link(app, docname, *entry["source"])],
         [nodes.Text(number_or_dash(check["worst_slack"]))],
         [nodes.Text(number_or_dash(check["tightness"]))],

@@ -292,7 +292,7 @@ class Statement:
         slug: Its one name: label in the chapter, key here, id of its test.
         title: A short sentence in words.
         kind: "theorem", "lemma", "proposition", "definition", "principle" or "corollary".
-        paper: Where the paper has it ("Theorem 10"), or "" if it is this book's own.
+        paper: Where the paper has it ("Theorem 10"), or "" if it is not in the paper.
         assumptions: Each assumption in words.
         chapter: The page that proves it, relative to ``book/``, without suffix.
         trials: How many random instances its check draws.

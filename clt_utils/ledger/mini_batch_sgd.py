@@ -214,11 +214,11 @@ def _all_runs(losses, theta, n, batch_size, step, num_steps):
     return energy, start - vmap(losses)(thetas).mean(-1), interference
 
 
-@statement("sgd-energy", "In expectation, SGD with small fresh batches bounds the gradient energy itself", kind="theorem",
+@statement("sgd-energy", "In expectation, the record of a run with fresh small batches bounds its mean energy", kind="theorem",
            assumptions=("n > 1 and m < n", "every batch loss is L-smooth on the segments visited",
                         "every step draws a fresh uniform batch, given θ_k",
                         "a constant step α ≤ 1/L, no momentum, no weight decay", "expectations on both sides"),
-           chapter=CHAPTER, trials=8, words="e8e3b983")
+           chapter=CHAPTER, trials=8, words="07fd1ec8")
 def sgd_energy(rng):
     n, num_steps = int(rng.integers(2, 5)), 3
     m = int(rng.integers(1, n))
