@@ -100,6 +100,8 @@ KINDS = {
                                                       nn.Linear(48, 2)).eval(), (1, 6, 6)),
     "groups, strides, transposed": (lambda: nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, groups=2), nn.ConvTranspose2d(4, 2, 2),
                                                           nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, 3)), (2, 8, 8)),
+    "pooling first": (lambda: nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten(),
+                                            nn.Linear(27, 3)), (1, 9, 9)),
     "conv3d": (lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.GELU(), nn.Flatten(), nn.Linear(54, 2)), (1, 4, 4, 4)),
     "a weight used twice": (Twice, (4,)),
 }
