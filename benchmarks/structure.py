@@ -6,6 +6,7 @@ Peers that are not installed are left out, and said so; ``requirements.txt`` bes
     python benchmarks/structure.py                  # every case; writes book/results/structure-benchmark.json
     python benchmarks/structure.py --quick          # LeNet and Model B only; prints, writes nothing
     python benchmarks/structure.py --device cuda    # on a GPU, with cases of its own; writes structure-benchmark-cuda.json
+    python benchmarks/structure.py --count          # counts again what the record of the first edition's GPU says of arithmetic
 """
 
 import argparse
@@ -30,11 +31,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from clt_utils.models import build
-from clt_utils.provenance import device_name, precision, processor, write_record
+from clt_utils.provenance import device_name, precision, processor, read_record, write_record
 from clt_utils.structure import probe, structure_matrix
 from clt_utils.training import find_device
 
 RESULTS = Path(__file__).parents[1] / "book" / "results"
+FIRST_EDITION = RESULTS / "structure-h100-first-edition.json"
 RECORDS = {"cpu": "structure-benchmark.json", "cuda": "structure-benchmark-cuda.json"}
 CASES = [("lenet", 1, 28, 10, (1, 16, 64)), ("model-b", 1, 28, 10, (1, 16, 64)), ("resnet18", 3, 32, 10, (1, 16, 64)),
          ("resnet18", 3, 32, 100, (1,)), ("vit", 3, 32, 10, (1, 16, 64))]
@@ -317,6 +319,25 @@ def operations(run, *args):
     return counter.total
 
 
+def count_one_sample(name, channels, size, K):
+    """GFLOP of one sample, of the methods with the same arithmetic in the first edition; it grows in proportion to the samples."""
+    model, x = problem(name, channels, size, K, 1)
+    structure_matrix(model, x)  # the first call learns the graph
+    matrices = operations(lambda: structure_matrix(model, x, verify="none"))
+    return {"data_sweeps": operations(data_sweeps, model, x) / 1e9, "ours": matrices / 1e9}
+
+
+def count_again(file=FIRST_EDITION):
+    """Write into the record of the first edition's GPU, which has times alone, how much arithmetic its cases take."""
+    record = read_record(file)
+    shapes = {(name, K): (channels, size) for name, channels, size, K, _ in CUDA_CASES}
+    counted = functools.cache(lambda name, K: count_one_sample(name, *shapes[name, K], K))
+    for case in record["cases"]:
+        one = counted(case["model"], case["K"])
+        case["gflop"] = {method: float(f"{case['batch'] * gflop:.6g}") for method, gflop in one.items()}
+    write_record(file, record)
+
+
 def measure(case, repeats, machine, memory=True):
     """One row of the record: a case with all methods that fit it."""
     name, _, _, K, batch = case
@@ -414,7 +435,10 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with its own cases and its own record")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the record goes")
+    parser.add_argument("--count", action="store_true", help="count, and measure nothing")
     options = parser.parse_args(arguments)
+    if options.count:
+        return count_again()
     torch.set_num_threads(options.threads)
     device = find_device(options.device)
     machine, file = MACHINES[device.type](device), options.folder / RECORDS[device.type]

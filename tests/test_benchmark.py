@@ -85,6 +85,17 @@ def test_operations_are_counted(bench):
     assert unguarded[0] * 2 == unguarded[1] > counts[0][1]
 
 
+def test_the_first_editions_record_says_how_much_arithmetic_its_cases_take(bench):
+    """Of the small networks, counted again; all of them by `python benchmarks/structure.py --count`."""
+    cases = read_record(bench.FIRST_EDITION)["cases"]
+    for name in ("lenet", "model-b"):
+        one = bench.count_one_sample(name, 1, 28, 10)
+        for case in (case for case in cases if case["model"] == name):
+            assert case["gflop"] == pytest.approx({method: case["batch"] * gflop for method, gflop in one.items()}, rel=1e-4)
+    assert {(case["model"], case["K"], case["batch"]) for case in cases} == {
+        (name, K, batch) for name, _, _, K, batches in bench.CUDA_CASES for batch in batches}
+
+
 def test_the_record_of_a_quick_run(bench, monkeypatch, tmp_path, capsys):
     """The command line, with one case: every field that the book's page reads, from a run that takes seconds."""
     monkeypatch.setattr(bench.Processor, "cases", [("lenet", 1, 12, 3, (2,))])

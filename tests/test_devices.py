@@ -256,7 +256,7 @@ def test_a_device_without_float64_is_refused_in_words(device, monkeypatch):
         structure_matrix(model, inputs)
 
 
-def test_a_device_that_is_not_the_cpu():
+def test_on_another_device():
     """The tests of this file once more, on a device that is pretended: it can be set up only in a process of its own, before all else."""
     if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this torch pretends no device")
@@ -265,7 +265,7 @@ def test_a_device_that_is_not_the_cpu():
     assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-2000:]
 
 
-def test_a_model_and_inputs_apart_are_told_so():
+def test_a_cuda_model_and_inputs_apart_are_told_so():
     """Only where there are two devices that compute."""
     if not torch.cuda.is_available():
         pytest.skip("cuda: torch sees no GPU")
