@@ -1,10 +1,12 @@
 """What the structure engine costs against every other way to get the same matrices.
 
-One run, all methods interleaved, medians and ratios; time, peak memory and agreement with float64. Peers that are not installed
-are left out, and said so; ``requirements.txt`` beside this file names them.
+One run, all methods interleaved, medians and ratios; time, peak memory, agreement with float64, and how much arithmetic it takes.
+Peers that are not installed are left out, and said so; ``requirements.txt`` beside this file names them.
 
-    python benchmarks/structure.py            # every case; writes book/results/structure-benchmark.json
-    python benchmarks/structure.py --quick    # LeNet and Model B only; prints, writes nothing
+    python benchmarks/structure.py                  # every case; writes book/results/structure-benchmark.json
+    python benchmarks/structure.py --quick          # LeNet and Model B only; prints, writes nothing
+    python benchmarks/structure.py --device cuda    # on a GPU, with cases of its own; writes structure-benchmark-cuda.json
+    python benchmarks/structure.py --count          # counts again what the record of the first edition's GPU says of arithmetic
 """
 
 import argparse
@@ -25,16 +27,98 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from clt_utils.models import build
-from clt_utils.provenance import write_record
+from clt_utils.provenance import device_name, precision, processor, read_record, write_record
 from clt_utils.structure import probe, structure_matrix
+from clt_utils.training import find_device
 
-RESULT = Path(__file__).parents[1] / "book" / "results" / "structure-benchmark.json"
+RESULTS = Path(__file__).parents[1] / "book" / "results"
+FIRST_EDITION = RESULTS / "structure-h100-first-edition.json"
+RECORDS = {"cpu": "structure-benchmark.json", "cuda": "structure-benchmark-cuda.json"}
 CASES = [("lenet", 1, 28, 10, (1, 16, 64)), ("model-b", 1, 28, 10, (1, 16, 64)), ("resnet18", 3, 32, 10, (1, 16, 64)),
          ("resnet18", 3, 32, 100, (1,)), ("vit", 3, 32, 10, (1, 16, 64))]
 """Model, channels, image size, K, batches."""
 
+CUDA_CASES = [("lenet", 1, 28, 10, (16, 64, 1024)), ("model-b", 1, 28, 10, (16, 64)), ("resnet18", 3, 32, 10, (1, 16, 64)),
+              ("resnet18", 3, 32, 100, (1, 16)), ("vit", 3, 32, 10, (1, 16, 64))]
+"""The same for a GPU, which wants more at a time."""
+
+
+# --- where it runs ----------------------------------------------------------------------------------------------------------
+
+class Processor:
+    """The CPU: work is done when a call returns, and memory is what a process of its own grows by.
+
+    Attributes:
+        device: Where models and inputs live.
+        cases: What is measured.
+        numbers: How many numbers of a Jacobian a method may hold at once.
+    """
+
+    cases, numbers = CASES, 2.5e8
+
+    def __init__(self, device):
+        self.device = device
+
+    def milliseconds(self, run, *args):
+        """How long a call takes until its work is done."""
+        self.finish()
+        start = time.perf_counter()
+        run(*args)
+        self.finish()
+        return 1e3 * (time.perf_counter() - start)
+
+    def finish(self):
+        """Wait for work that was handed over."""
+
+    def too_long(self, method, batch, numbers):
+        """Why a method is not waited for, or None."""
+        slow = (batch == 64 and numbers > 1e9 and method in PEERS) or (method == "curvlinops" and numbers > 5e8)
+        return "takes minutes, as it goes sample by sample" if slow else None
+
+    def megabytes(self, case, row, model, x):
+        """Peak memory above the model, of ours and of the best peer, each in a process of its own."""
+        methods = {"ours", row["best_peer"]} - {None, "neural_tangents"}
+        return {m: peak_megabytes(*case, m) for m in sorted(methods)}
+
+
+class Card(Processor):
+    """A GPU: calls return before their work is done, and torch counts what it holds there."""
+
+    cases = CUDA_CASES
+
+    def __init__(self, device):
+        super().__init__(device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # for the peers; the engine sees to it itself
+        self.numbers = torch.cuda.mem_get_info(device)[0] / 8  # float32, and as much again for what it is made of
+
+    def finish(self):
+        torch.cuda.synchronize(self.device)
+
+    def too_long(self, method, batch, numbers):
+        slow = batch > 64 and method in ("one_by_one", "batched_grads", "curvlinops")
+        return "takes many seconds, as it goes sample by sample" if slow else None
+
+    def megabytes(self, case, row, model, x):
+        """Peak memory on the card above what is there before the call, of every method."""
+        peaks = {}
+        for method in row["median_ms"]:
+            self.finish()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            METHODS[method](model, x)
+            self.finish()
+            peaks[method] = round((torch.cuda.max_memory_allocated(self.device) - before) / 2**20, 1)
+        return peaks
+
+
+MACHINES = {"cpu": Processor, "cuda": Card}
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------------
 
 def ours(model, x):
     return structure_matrix(model, x)
@@ -159,7 +243,7 @@ def curvlinops(model, x):
     K = model(x[:1]).shape[1]
     for one in x.split(1):
         operator = TransposedJacobianLinearOperator(model, params, [(one, one.new_zeros(1, K))], check_deterministic=False)
-        columns = operator @ torch.eye(K)
+        columns = operator @ torch.eye(K).to(x)
         grams.append(columns.T @ columns)
     return torch.stack(grams).detach()
 
@@ -186,68 +270,117 @@ def worker(model, x):
 
 METHODS = {f.__name__: f for f in (ours, train_step, data_sweeps, full_backwards, vmap_jacrev, one_by_one, batched_grads,
                                    per_parameter, backpack, opacus, curvlinops, neural_tangents)}
+COUNTED = ("ours", "train_step", "data_sweeps")
 PEERS = ("vmap_jacrev", "one_by_one", "batched_grads", "backpack", "opacus", "curvlinops", "neural_tangents")
 LIBRARIES = ("backpack", "opacus", "curvlinops", "neural_tangents")
 
 
-def unfit(method, name, model, batch, K):
+def unfit(method, name, model, batch, K, machine):
     """Why a method is left out, or None."""
     if method == "neural_tangents":
-        written = "only LeNet is written in JAX" if name != "lenet" else None
-        return written if "NEURAL_TANGENTS_PYTHON" in os.environ else "NEURAL_TANGENTS_PYTHON is not set"
+        reasons = {"it has the processor's JAX": machine.device.type != "cpu", "only LeNet is written in JAX": name != "lenet",
+                   "NEURAL_TANGENTS_PYTHON is not set": "NEURAL_TANGENTS_PYTHON" not in os.environ}
+        return next((why for why, holds in reasons.items() if holds), None)
     if method in LIBRARIES and importlib.util.find_spec(method) is None:
         return "not installed"
     numbers = batch * K * sum(p.numel() for p in model.parameters())
-    if method in ("vmap_jacrev", "backpack") and numbers > 2.5e8:
+    if method in ("vmap_jacrev", "backpack") and numbers > machine.numbers:
         return f"needs {4 * numbers / 1e9:.0f} GB"
     if method == "per_parameter" and batch * len(list(model.parameters())) * K > 16 * 10 * 10:
         return "takes minutes"
-    if (batch == 64 and numbers > 1e9 and method in PEERS) or (method == "curvlinops" and numbers > 5e8):
-        return "takes minutes, as it goes sample by sample"
-    return None
+    return machine.too_long(method, batch, numbers)
 
 
-def measure(name, channels, size, K, batch, repeats):
+def problem(name, channels, size, K, batch, device="cpu"):
+    """A model and its inputs, the same numbers on every device."""
     torch.manual_seed(0)
     model, x = build(name, K, channels, size), torch.randn(batch, channels, size, size)
     for p in model.parameters():
         p.data += 0.01 * torch.randn_like(p)  # the head of a fresh vit is zero
-    skipped = {m: why for m in METHODS if (why := unfit(m, name, model, batch, K))}
+    return model.to(device), x.to(device)
+
+
+class Counter(TorchDispatchMode):
+    """Counts as ``FlopCounterMode`` does, but hangs no hooks on the model, which an engine that walks its graph would meet."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def operations(run, *args):
+    """Multiplications and additions of a call, those of matrix products and convolutions; the others are few."""
+    with Counter() as counter:
+        run(*args)
+    return counter.total
+
+
+def count_one_sample(name, channels, size, K):
+    """GFLOP of one sample, of the methods with the same arithmetic in the first edition; it grows in proportion to the samples."""
+    model, x = problem(name, channels, size, K, 1)
+    structure_matrix(model, x)  # the first call learns the graph
+    matrices = operations(lambda: structure_matrix(model, x, verify="none"))
+    return {"data_sweeps": operations(data_sweeps, model, x) / 1e9, "ours": matrices / 1e9}
+
+
+def count_again(file=FIRST_EDITION):
+    """Write into the record of the first edition's GPU, which has times alone, how much arithmetic its cases take."""
+    record = read_record(file)
+    shapes = {(name, K): (channels, size) for name, channels, size, K, _ in CUDA_CASES}
+    counted = functools.cache(lambda name, K: count_one_sample(name, *shapes[name, K], K))
+    for case in record["cases"]:
+        one = counted(case["model"], case["K"])
+        case["gflop"] = {method: float(f"{case['batch'] * gflop:.6g}") for method, gflop in one.items()}
+    write_record(file, record)
+
+
+def measure(case, repeats, machine, memory=True):
+    """One row of the record: a case with all methods that fit it."""
+    name, _, _, K, batch = case
+    model, x = problem(*case, machine.device)
+    skipped = {m: why for m in METHODS if (why := unfit(m, name, model, batch, K, machine))}
     truth = structure_matrix(model, x[:2], dtype=torch.float64)
     error: dict[str, float] = {}
     for method in METHODS.keys() - skipped:
         try:
             found = METHODS[method](model, x)  # also a warm-up
         except (NotImplementedError, RuntimeError, AssertionError) as reason:
-            if method not in LIBRARIES:
+            if method not in LIBRARIES and not isinstance(reason, torch.OutOfMemoryError):
                 raise
             skipped[method] = f"does not know this model: {str(reason).splitlines()[0][:120]}"
             continue
         if found is not None:
-            error[method] = float((found[:2].double() - truth).abs().max() / truth.abs().max())
+            error[method] = float((found[:2].double().to(truth.device) - truth).abs().max() / truth.abs().max())
     chosen = [m for m in METHODS if m not in skipped]
     times: dict[str, list[float]] = {m: [] for m in chosen}
     for _ in range(repeats):
         for method in chosen:
-            start = time.perf_counter()
-            METHODS[method](model, x)
-            times[method].append(1e3 * (time.perf_counter() - start))
+            times[method].append(machine.milliseconds(METHODS[method], model, x))
+    row = {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()), "repeats": repeats,
+           **summary(times), "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "skipped": skipped,
+           "gflop": {m: round(operations(METHODS[m], model, x) / 1e9, 6) for m in COUNTED}}
+    return row | ({"peak_mb": machine.megabytes(case, row, model, x)} if memory else {})
+
+
+def summary(times):
+    """Medians, least times, the best peer, and ratios, from the milliseconds of each method."""
     median = {m: statistics.median(t) for m, t in times.items()}
     peer = min((m for m in PEERS if m in median), key=median.__getitem__, default=None)
     ratios = {f"ours / {m}": median["ours"] / median[m] for m in ("train_step", "data_sweeps", "full_backwards")}
     ratios |= {f"{m} / ours": median[m] / median["ours"] for m in (peer, "per_parameter") if m in median}
-    ratios = {what: round(ratio, 2) for what, ratio in ratios.items()}
-    return {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()), "repeats": repeats,
-            "median_ms": {m: round(t, 3) for m, t in median.items()}, "min_ms": {m: round(min(t), 3) for m, t in times.items()},
-            "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "best_peer": peer, "skipped": skipped,
-            "ratios": ratios}
+    return {"median_ms": {m: round(t, 3) for m, t in median.items()}, "min_ms": {m: round(min(t), 3) for m, t in times.items()},
+            "best_peer": peer, "ratios": {what: round(ratio, 2) for what, ratio in ratios.items()}}
 
 
-def probing(steps=60):
+def probing(machine, steps=60):
     """A training run of LeNet, batch 64, bare and with a probe of 16 samples at every step, the two interleaved step by step."""
     torch.manual_seed(0)
-    model, targets = build("lenet", 10, 1, 28), torch.randint(10, (64,))
-    x, optimizer = torch.randn(64, 1, 28, 28), torch.optim.SGD(model.parameters(), lr=0.01)
+    model, targets = build("lenet", 10, 1, 28).to(machine.device), torch.randint(10, (64,)).to(machine.device)
+    x, optimizer = torch.randn(64, 1, 28, 28).to(machine.device), torch.optim.SGD(model.parameters(), lr=0.01)
 
     def step():
         optimizer.zero_grad()
@@ -261,11 +394,16 @@ def probing(steps=60):
     times: dict[str, list[float]] = {"bare": [], "probed": []}
     for _ in range(steps):
         for name, run in (("bare", step), ("probed", probed)):
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(machine.milliseconds(run))
     median = {name: statistics.median(t[3:]) for name, t in times.items()}
     return {"batch": 64, "probed_samples": 16, "median_ms": median, "ratio": round(median["probed"] / median["bare"], 2)}
+
+
+def ceiling(machine):
+    """What the machine can do: float32 arithmetic per second in a large matrix product, the best of some."""
+    side = 2048 if machine.device.type == "cpu" else 8192
+    a = torch.randn(side, side, device=machine.device)
+    return {"gflop_per_s": round(2 * side**3 / 1e6 / min(machine.milliseconds(torch.mm, a, a) for _ in range(6)), 1)}
 
 
 MEMORY = """
@@ -276,9 +414,8 @@ import structure as bench
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-name, channels, size, K, batch, method = {case!r}
-torch.manual_seed(0)
-model, x = bench.build(name, K, channels, size), torch.randn(batch, channels, size, size)
+*case, method = {case!r}
+model, x = bench.problem(*case)
 model(x[:1]).sum().backward()
 before = peak()
 bench.METHODS[method](model, x)
@@ -292,37 +429,44 @@ def peak_megabytes(*case):
     return round(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout), 1)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="LeNet and Model B only; write nothing")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda with its own cases and its own record")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the record goes")
+    parser.add_argument("--count", action="store_true", help="count, and measure nothing")
+    options = parser.parse_args(arguments)
+    if options.count:
+        return count_again()
     torch.set_num_threads(options.threads)
+    device = find_device(options.device)
+    machine, file = MACHINES[device.type](device), options.folder / RECORDS[device.type]
     provenance = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
-                  "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat()}
+                  "processor": processor(), "device": device_name(device), "precision": precision(device),
+                  "threads": options.threads, "load": os.getloadavg()[0], "date": datetime.date.today().isoformat(),
+                  "ceiling": ceiling(machine)}
     rows: list[dict] = []
-    for name, channels, size, K, batches in CASES[:2] if options.quick else CASES:
+    for name, channels, size, K, batches in machine.cases[:2] if options.quick else machine.cases:
         for batch in batches:
-            small = name in ("lenet", "model-b")
-            row = measure(name, channels, size, K, batch, 15 if small else 1 if batch == 64 else 3)
+            small, one = name in ("lenet", "model-b"), batch == 64 and device.type == "cpu"
+            row = measure((name, channels, size, K, batch), 15 if small else 1 if one else 3, machine, memory=not options.quick)
             rows.append(row)
             if not options.quick:
-                methods = {"ours", row["best_peer"]} - {None, "neural_tangents"}
-                row["peak_mb"] = {m: peak_megabytes(name, channels, size, K, batch, m) for m in sorted(methods)}
-                save(provenance, rows)
+                save(file, provenance, rows)
             times = ", ".join(f"{m} {t:.1f}" for m, t in row["median_ms"].items())
-            print(f"{name} K={K} B={batch}: {times} ms", row["ratios"], row.get("peak_mb", ""), flush=True)
+            print(f"{name} K={K} B={batch}: {times} ms", row["ratios"], row.get("peak_mb", ""), row["gflop"], flush=True)
             for method, why in row["skipped"].items():
                 print(f"    without {method}: {why}")
-    run = probing()
+    run = probing(machine)
     print("a training run of LeNet that probes 16 samples at every step:", run, flush=True)
     if not options.quick:
-        save(provenance, rows, run)
+        save(file, provenance, rows, run)
 
 
-def save(provenance, rows, run=None):
+def save(file, provenance, rows, run=None):
     provenance["load_after"] = os.getloadavg()[0]
-    write_record(RESULT, {"provenance": provenance, "cases": rows, "probing": run})
+    write_record(file, {"provenance": provenance, "cases": rows, "probing": run})
 
 
 if __name__ == "__main__":

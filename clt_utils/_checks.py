@@ -145,7 +145,7 @@ def _ends(interval: str) -> tuple[float, float]:
 def real_array(name: str, value: object, dims: int = 0, nan: bool = False) -> np.ndarray:
     """``value`` as an array of real numbers, its dtype kept, with at least ``dims`` dimensions; entries if dims > 0, NaNs if ``nan``."""
     try:
-        array = np.asarray(value)
+        array = np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value)
     except Exception:  # whatever a stranger's object raises
         array = np.array(None)
     kind = array.dtype.kind
@@ -204,6 +204,16 @@ def require_device(name: str, device: object) -> None:
     except (RuntimeError, AssertionError, NotImplementedError):
         computes = False
     require(computes, f"{name}={shown(device)}", 'a device that torch finds here and that computes, such as "cpu"')
+
+
+def require_double(name: str, device: torch.device) -> None:
+    """Raise ``ValueError`` if ``name`` lies on a device that has no float64, as those of Apple's chips have none."""
+    try:
+        there = device.type in ("cpu", "cuda") or bool(torch.zeros(1, dtype=torch.float64).to(device).dtype == torch.float64)
+    except (TypeError, RuntimeError):
+        there = False
+    require(there, f"{name} on {device}, which has no float64", "a device that has it, such as the CPU",
+            "Small eigenvalues need it: move the model and its inputs with `.cpu()`.")
 
 
 def require_finite(name: str, tensor: torch.Tensor, advice: str = "") -> None:

@@ -41,7 +41,7 @@ def _pure(*names: str) -> Callable[[Callable[Arguments, Outcome]], Callable[Argu
             bound = signature.bind(*args, **kwargs)
             given = {k: bound.arguments[k] for k in names if k in bound.arguments
                      and not (bound.arguments[k] is None and signature.parameters[k].default is None)}
-            tensors = {k: real_tensor(k, x) for k, x in given.items()}
+            tensors = _on_one_device(given, {k: real_tensor(k, x) for k, x in given.items()})
             require_broadcast(**tensors)
             bound.arguments.update(tensors)
             back = _as_it_is if any(isinstance(x, torch.Tensor) for x in given.values()) else (
@@ -50,6 +50,12 @@ def _pure(*names: str) -> Callable[[Callable[Arguments, Outcome]], Callable[Argu
             return tuple(map(back, out)) if isinstance(out, tuple) else back(out)
         return converted
     return decorate
+
+
+def _on_one_device(given: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Numbers and arrays go where the tensors among them lie, and so do tensors of one number."""
+    device = max((x for x in given.values() if isinstance(x, torch.Tensor)), key=lambda x: x.ndim, default=torch.empty(0)).device
+    return {k: x if isinstance(given[k], torch.Tensor) and x.ndim else x.to(device) for k, x in tensors.items()}
 
 
 def _as_it_is(x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Generalized entropy, information and information loss of finite distributions, for every generator.
 
-A *joint* is an array (n_x, K) of probabilities q(x, y) that sum to one; labels are counted by one-hot vectors. All
-functions take numpy arrays or tensors and answer in kind, in float64. Informations are sums of Bregman divergences, so
-they are never negative, and zero far below rounding when nothing is lost.
+A *joint* is an array (n_x, K) of probabilities q(x, y) that sum to one; labels are counted by one-hot vectors. All functions take
+numpy arrays or tensors and answer in kind, in float64, a tensor on its own device. Informations are sums of Bregman divergences,
+so they are never negative, and zero far below rounding when nothing is lost.
 """
 
 from typing import Any
@@ -85,7 +85,7 @@ def mutual_information(joint: Array, generator: Generator = SHANNON) -> Array:
         0.0
     """
     q = _distribution(joint, "joint", dims=2)
-    return _like(joint, _information_loss(q, torch.zeros(len(q), dtype=torch.long), generator))
+    return _like(joint, _information_loss(q, torch.zeros(len(q), dtype=torch.long, device=q.device), generator))
 
 
 def information_loss(joint: Array, features: Array, generator: Generator = SHANNON) -> Array:
@@ -112,7 +112,7 @@ def information_loss(joint: Array, features: Array, generator: Generator = SHANN
     q = _distribution(joint, "joint", dims=2)
     numbers = integers("features", features)
     require(numbers.shape == q.shape[:1], f"features of shape {numbers.shape}", f"integers of shape {tuple(q.shape[:1])}")
-    return _like(joint, _information_loss(q, torch.from_numpy(numbers.astype(np.int64)), generator))
+    return _like(joint, _information_loss(q, torch.from_numpy(numbers.astype(np.int64)).to(q.device), generator))
 
 
 def renyi_entropy(p: Array, order: float) -> Array:
@@ -163,7 +163,7 @@ def total_variation(p: Array, q: Array) -> Array:
     """
     p_, q_ = _distribution(p, "p"), _distribution(q, "q")
     require(p_.shape == q_.shape, f"shapes {tuple(p_.shape)} and {tuple(q_.shape)}", "two distributions of the same shape")
-    return _like(p, 0.5 * (p_ - q_).abs().sum())
+    return _like(p, 0.5 * (p_ - q_.to(p_.device)).abs().sum())
 
 
 def _entropy(p: Tensor, generator: Generator) -> Tensor:
@@ -176,7 +176,7 @@ def _entropy(p: Tensor, generator: Generator) -> Tensor:
 def _information_loss(q: Tensor, features: Tensor, generator: Generator) -> Tensor:
     weight, conditional = _split(q)
     _, group = features.unique(return_inverse=True)
-    _, merged = _split(torch.zeros(int(group.max()) + 1, q.shape[1], dtype=q.dtype).index_add(0, group, q))
+    _, merged = _split(q.new_zeros(int(group.max()) + 1, q.shape[1]).index_add(0, group, q))
     seen = weight > 0
     return (weight[seen] * bregman_divergence(generator, conditional[seen], merged[group[seen]])).sum()
 
@@ -189,7 +189,7 @@ def _split(q: Tensor) -> tuple[Tensor, Tensor]:
 
 def _distribution(p: Array, name: str, dims: int | None = None) -> Tensor:
     """The array as a float64 tensor, checked: nonnegative, and summing to one over the last ``dims`` (all by default)."""
-    p = real_tensor(name, p).cpu().detach()
+    p = real_tensor(name, p).detach()
     require_distribution(name, p, dims)
     return p
 

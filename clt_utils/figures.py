@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from ._checks import require, require_integer, require_kind, require_traces
+from ._checks import real_array, require, require_integer, require_kind, require_number, require_traces
 from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
@@ -197,6 +197,44 @@ def _draw_start_and_end(ax: Axes, pairs: Sequence[tuple[Sequence[Columns], ...]]
         ax.errorbar(np.arange(len(pairs)) + beside, median, bars, markersize=4, linewidth=1, **style)
     log_scale(ax)
     ax.minorticks_off()  # half of the picture's bytes
+
+
+# ---- what computations cost
+
+def time_against_arithmetic(machines: dict[str, tuple[dict[str, Any], float]]) -> Figure:
+    """Where computations stand below the roof of a machine: time against arithmetic, on logarithmic axes, a panel each machine.
+
+    Args:
+        machines: The title of each panel -> (methods, roof). ``methods`` has for each label two lists, GFLOP and milliseconds of its
+            cases; ``roof`` is how many GFLOP the machine does in a second at best. Below the line that it draws nothing can be.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: On lists of different length, or a roof that is not positive.
+
+    Example:
+        >>> fig = time_against_arithmetic({"a laptop": ({"one product": ([2.0, 20.0], [40.0, 210.0])}, 100.0)})
+        >>> print(fig.axes[0].get_lines()[-1].get_ydata())  # two GFLOP take at least 20 ms
+        [ 20. 200.]
+    """
+    require_kind("machines", machines, dict, "a dict from titles to methods and a roof")
+    require(machines, "no machine", "at least one")
+    fig, axes = plt.subplots(1, len(machines), figsize=(6.6, 3.7), squeeze=False)
+    for ax, (title, (methods, roof)) in zip(axes[0], machines.items()):
+        require_number("roof", roof, "(0, ∞)")
+        work = [real_array(label, gflop, dims=1) for label, (gflop, _) in methods.items()]
+        for (label, (_, times)), gflop, color, marker in zip(methods.items(), work, ("blue", "vermillion", "green", "purple"), "os^D"):
+            require(np.shape(times) == gflop.shape, f"{label} with {len(gflop)} counts and {np.size(times)} times", "one time a count")
+            ax.plot(gflop, times, marker, color=COLORS[color], label=label)
+        ends = np.array([min(map(np.min, work)), max(map(np.max, work))])
+        ax.plot(ends, 1e3 * ends / roof, color="black", linestyle="-", label="the arithmetic alone")
+        log_scale(ax, "xy")
+        ax.set(title=title, xlabel="arithmetic (GFLOP)")
+    axes[0, 0].set_ylabel("milliseconds")
+    legend(fig)
+    return fig
 
 
 # ---- drawings that explain

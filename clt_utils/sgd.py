@@ -135,7 +135,7 @@ class Run:
         n, m = self.losses.shape[1], self.batches.shape[1]
         change = self.losses[1:] - self.losses[:-1]
         if m == n:
-            return torch.zeros(len(change), dtype=change.dtype)
+            return change.new_zeros(len(change))
         return (change.sum(-1) - change.gather(1, self.batches).sum(-1)) / (n - m)
 
     def gradient_bound(self, smoothness: float | None = None) -> float:
@@ -178,6 +178,7 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
             "the losses of the samples, a tensor (n,)")
     values, norms, smoothness = [first.detach()], [], []
     _check_batches(batches, len(values[0]))
+    batches = batches.to(first.device)
     for batch in batches:
         gradient = grad(lambda t: losses(t)[batch].mean())
         direction = gradient(theta)
@@ -186,7 +187,7 @@ def run(losses: Task, theta: Tensor, batches: Tensor, step: float, points: int =
         norms.append(direction.square().sum())
         values.append(losses(after).detach())
         theta = after
-    return Run(theta, torch.stack(values), torch.stack(norms), torch.tensor(smoothness, dtype=theta.dtype), batches, step)
+    return Run(theta, torch.stack(values), torch.stack(norms), torch.tensor(smoothness).to(theta), batches, step)
 
 
 def _check_parameters(name: str, theta: Tensor) -> None:
@@ -231,7 +232,7 @@ def segment_smoothness(gradient: Callable[[Tensor], Tensor], start: Tensor, end:
     shift = end - start
     if not shift.any():
         return 0.0
-    t = torch.linspace(0, 1, points + 1, dtype=start.dtype)[1:]
+    t = torch.linspace(0, 1, points + 1, dtype=start.dtype, device=start.device)[1:]
     change = vmap(gradient)(start + t[:, None] * shift) - gradient(start)
     return (change.norm(dim=-1) / (t * shift.norm())).max().item()
 

@@ -3,7 +3,7 @@
 **Where it runs.** One place decides, ``find_device``: a GPU if torch sees one, else the CPU; the field ``device`` or the
 variable CLT_DEVICE overrides it. Samples are drawn and weights initialized on the CPU and moved then, and the order of the
 batches is drawn there too. So a seed means the same samples, weights and batches on every device. Measurements are
-assembled in float64 wherever the device has it; the training itself is float32, without TF32 inside the measurements.
+assembled in float64, which the device must have; the training itself is float32, without TF32 inside the measurements.
 
 **What can be repeated.** On one machine's CPU, with the same versions, the same recipe gives the same numbers, bit for bit.
 Another number of threads, another CPU or a GPU sums in another order. That is a difference of about 1e-7 in a step, and
@@ -33,6 +33,7 @@ from .duality import SHANNON, SQUARED, Generator, fenchel_young_loss
 from .interval import risk_interval, together
 from .provenance import code_hash, provenance
 from .structure import probe
+from .structure.engine import full_precision
 
 GENERATORS = {"cross-entropy": SHANNON, "squared": SQUARED}
 """The generator of each loss one can train with."""
@@ -377,7 +378,7 @@ def _samples(config: TrainConfig) -> tuple[data.Dataset, data.Dataset | None]:
 def _fresh_model(config: TrainConfig, samples: data.Dataset) -> nn.Module:
     """The network as the seed initializes it, whatever the global random state, which stays as it is."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # `torch.manual_seed` would seed those of GPUs too
         channels, side = samples.inputs.shape[1:3]
         return models.build(config.model, samples.num_classes, channels, side, config.depth, config.width, config.skip, config.norm,
                             config.gain, config.sparsity)
@@ -416,9 +417,10 @@ def measure(model: nn.Module, inputs: Tensor, targets: Tensor, generator: Genera
     """
     seen = probe(model, inputs, targets, generator)
     require(not targets.is_floating_point(), f"targets {shown(targets)}", "labels (n,), integers")
-    outputs = model(inputs)
-    risk = fenchel_young_loss(generator, targets, outputs).mean()
-    gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
+    with full_precision():
+        outputs = model(inputs)
+        risk = fenchel_young_loss(generator, targets, outputs).mean()
+        gradients = torch.autograd.grad(risk, [p for p in model.parameters() if p.requires_grad])
     grad_norm_sq = sum(g.double().square().sum().item() for g in gradients)
     whole = together(seen)
     energy = whole.energy.item()

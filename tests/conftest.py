@@ -5,10 +5,13 @@ random states, whatever ran before it. ``make fuzz`` takes the profile "fuzz" an
 another order. It runs the tests that draw: those of hypothesis, and those that ask for ``seed``.
 """
 
+import contextlib
+import os
 import random
 from pathlib import Path
 
 import numpy as np
+import pretended
 import pytest
 import torch
 from hypothesis import HealthCheck, register_random, settings
@@ -40,6 +43,19 @@ def base_seed(config):
 def seed(request):
     """For tests that draw: zero, but under ``make fuzz`` the seed of the round."""
     return base_seed(request.config)
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda: torch sees no GPU"))]
+if os.environ.get("CLT_PRETENDED"):
+    pretended.set_up()
+    DEVICES.append("pretended")
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """For tests that hold on every device: the CPU, and a GPU where torch sees one; ``-k cuda`` chooses the latter."""
+    with pretended.Here() if request.param == "pretended" else contextlib.nullcontext():
+        yield torch.device(request.param, 0) if request.param != "cpu" else torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)

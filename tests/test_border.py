@@ -228,6 +228,7 @@ CALLS = {
     "figures.one_below_the_other": lambda: dict(rows={"all": {"runs": [TRACE]}}, names=["risk"]),
     "figures.watched": lambda: dict(traces=[TRACE], window=2),
     "figures.start_and_end": lambda: dict(groups={"depth": {1: ([TRACE], [TRACE])}}),
+    "figures.time_against_arithmetic": lambda: dict(machines={"one": ({"a": ([1.0, 2.0], [3.0, 4.0])}, 5.0)}),
     "figures.energy_and_optimum": dict,
     "figures.framework": dict,
     "figures.models_ab": dict,

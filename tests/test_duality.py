@@ -384,11 +384,3 @@ def test_compiles_into_one_graph(g, seed):
     torch.testing.assert_close(loss, fenchel_young_loss(g, mu, f))
     slope, = torch.autograd.grad(loss.sum(), f)
     torch.testing.assert_close(slope, g.predict(f) - mu)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@every
-def test_on_a_gpu(g):
-    mu, f = draw(g, (50, 5), dtype=torch.float32)
-    for fn in (lambda m, x: fenchel_young_loss(g, m, x), lambda m, x: g.predict(x), lambda m, x: bregman_divergence(g, m, m)):
-        torch.testing.assert_close(fn(mu.cuda(), f.cuda()).cpu(), fn(mu, f), rtol=1e-5, atol=1e-5)

@@ -56,6 +56,20 @@ def test_start_and_end_show_medians_and_extremes():
     plt.close(fig)
 
 
+def test_time_against_arithmetic_draws_each_machine_and_its_roof():
+    fig = figures.time_against_arithmetic({"one": ({"a": ([1, 100], [7, 9]), "b": ([10], [30])}, 50.0), "two": ({"a": ([2], [5])}, 1.0)})
+    left, right = fig.axes
+    assert (left.get_title(), right.get_title()) == ("one", "two") and left.get_xscale() == left.get_yscale() == "log"
+    a, b, roof = left.get_lines()
+    np.testing.assert_allclose(np.stack([a.get_xdata(), a.get_ydata()]), [[1, 100], [7, 9]])
+    assert list(b.get_xdata()) == [10] and a.get_marker() != b.get_marker() and a.get_color() != b.get_color()
+    np.testing.assert_allclose(np.stack([roof.get_xdata(), roof.get_ydata()]), [[1, 100], [20, 2000]])  # 1 GFLOP at 50 GFLOP/s: 20 ms
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["a", "b", "the arithmetic alone"]
+    plt.close(fig)
+    with pytest.raises(ValueError, match="a with 2 counts and 1 times"):
+        figures.time_against_arithmetic({"one": ({"a": ([1, 2], [3])}, 1.0)})
+
+
 def test_energy_figure_marks_the_stationary_points_with_their_energy():
     """The numbers in the picture against root finding and finite differences of the two losses."""
     def losses(theta, first):

@@ -3,9 +3,12 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from fnmatch import fnmatch
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -15,6 +18,11 @@ from compared_cells import LIST, compared_cells
 from sitemap import CHAPTERS, ROOT
 
 from clt_utils.sweeps import ON_A_GPU, SWEEPS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 MAX_BYTES = 1_500_000
 KNOWN_TAG = re.compile(r"nbval-check-output|remove-cell|paper-figures?-[\d-]+")
@@ -119,6 +127,33 @@ def test_the_folder_of_extensions_holds_the_extensions_of_the_settings():
     assert there == loaded and set(settings["local_extensions"]) <= set(settings["config"]["extensions"]), (
         f"Given: {sorted(there ^ loaded)} in only one of book/_ext/ and _config.yml. Expected: Sphinx extensions, each named there under "
         "local_extensions and extensions. Name it there; a script or what it reads moves to tools/.")
+
+
+def test_what_the_script_for_a_gpu_names_is_there():
+    """It runs where nobody can mend it: a machine that is borrowed for minutes."""
+    script = ROOT / "benchmarks" / "gpu.sh"
+    words = script.read_text(encoding="utf-8")
+    assert os.access(script, os.X_OK), f"Given: {script}, which cannot be run. Expected: chmod +x."
+    checked = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
+    assert checked.returncode == 0, f"Given: {script}, which bash cannot read: {checked.stderr}"
+    named = set(re.findall(r"(?:benchmarks|tests|book)(?:/[\w.-]+)+\.(?:py|sh|ipynb)", words))
+    lost = [name for name in named if not (ROOT / name).exists()]
+    assert named and not lost, f"Given: {lost} in {script}. Expected: files that are there. Name others."
+    for module in set(re.findall(r"-m (clt_utils\.\w+)", words)) | set(re.findall(r"from (clt_utils\.\w+) import", words)):
+        assert find_spec(module), f"Given: {module} in {script}. Expected: a module of the package."
+    options = set(re.findall(r'^ {8}(--[a-z]+)\)', words, re.M)) | {"--quick"}
+    refused = subprocess.run([script, "--nonsense"], capture_output=True, text=True)
+    assert refused.returncode == 2 and all(option in refused.stderr for option in options), (
+        f"Given: {refused.stderr!r} from {script}. Expected: a refusal that names {sorted(options)}.")
+
+
+def test_the_script_for_a_gpu_carries_all_that_the_package_and_the_tests_of_devices_import():
+    words = (ROOT / "benchmarks" / "gpu.sh").read_text(encoding="utf-8")
+    carried = set(re.search(r"#\s+numpy [\s\S]+?\n#\n", words)[0].replace("\\", " ").replace("#", " ").split())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.match(r"[\w-]+", name)[0] for name in project["dependencies"]}
+    lost = needed - carried - {"torch", "torchvision", "cycler"}  # the machine's own; and what matplotlib brings along
+    assert not lost, f"Given: {sorted(lost)}, which the package imports. Expected: in the list of wheels in benchmarks/gpu.sh. Add them."
 
 
 def test_no_file_is_large():

@@ -17,6 +17,7 @@ from .._checks import (
     require,
     require_callable,
     require_device,
+    require_double,
     require_finite,
     require_integer,
     require_kind,
@@ -128,7 +129,7 @@ def matrix_free_eigenvalues(model: nn.Module, inputs: Tensor, *, tolerance: floa
         others = in_other_company(model, inputs, dtype, 1)
         for b in range(len(inputs)):
             found.append(_extremes(model, inputs[b:b + 1], others[:, b:b + 1], dtype, tolerance))
-    low, high, error = torch.tensor(found, dtype=torch.float64).T
+    low, high, error = torch.tensor(found, dtype=torch.float64).to(inputs.device).T
     return low, high, error
 
 
@@ -374,6 +375,7 @@ def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, c
     require_integer("chunk", chunk, 1, optional=True)
     require_trainable("model", model, "an nn.Module that maps (B, ...) to (B, K)")
     require(not inputs.is_meta, "inputs on meta, which have no values", "a device that computes")
+    require_double("inputs", inputs.device)
     require_name("way to verify", verify, ("one", "all", "none"))
     require(inputs.layout == torch.strided, shown(inputs), "dense inputs")
     require(inputs.dim() >= 1 and len(inputs) >= 1, f"inputs {tuple(inputs.shape)}", "a tensor (B, ...) with at least one sample")

@@ -50,7 +50,7 @@ def blocks(model: nn.Module, inputs: Tensor, directions: Directions | None = Non
     """
     dtype = dtype or precision(model, inputs)
     plans, sizes = _plans.setdefault(model, ({}, {}))
-    kind = inputs.shape[1:], directions is None, dtype
+    kind = inputs.shape[1:], directions is None, dtype, inputs.device
     size, start = chunk or sizes.get(kind, 2), 0
     others = None if verify == "none" else in_other_company(model, inputs, dtype, size)
     while start < len(inputs):
@@ -129,8 +129,8 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
 @contextlib.contextmanager
 def measured(model: nn.Module, device: torch.device) -> Iterator[None]:
     """The surroundings in which a model is measured: gradients on, nothing compiled, full precision, and no trace left behind."""
-    with full_precision(), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _eager(), \
-            _without_gradient_hooks(model), _no_randomness(device):
+    with full_precision(), _native_recurrence(model), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), \
+            _eager(), _without_gradient_hooks(model), _no_randomness(device):
         yield
 
 
@@ -174,6 +174,14 @@ def full_precision() -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _native_recurrence(model: nn.Module) -> contextlib.AbstractContextManager:
+    """On a GPU, torch's own kernels for recurrent layers: those of cuDNN have no backward pass in evaluation mode."""
+    cudnn = torch.backends.cudnn
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return contextlib.nullcontext()
+    return cudnn.flags(False, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
 
 
 def converted(t: Tensor, dtype: torch.dtype | None) -> Tensor:
