@@ -106,7 +106,7 @@ def _(rng):
 
 @statement("risk-decomposition", "The risk is the conditional entropy of the labels plus the loss against the label law",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
-           assumptions=("E‖T(Y)‖ and E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="0ab19390")
+           assumptions=("E‖T(Y)‖ and E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="89856fcf")
 def risk_decomposition(rng):
     n, K = int(rng.integers(2, 7)), int(rng.integers(2, 6))
     joint, outputs = rng.dirichlet(np.full(n * K, 0.5)).reshape(n, K) + 1e-9, normal(rng, n, K)

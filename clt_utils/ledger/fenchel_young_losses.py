@@ -215,7 +215,7 @@ def _(rng):
 @statement("fy-calibration", "The expected loss is smallest exactly where the prediction is the mean of the target",
            kind="theorem", paper="Lemma 4, part", chapter=CHAPTER, trials=12,
            assumptions=("Φ closed, proper and strictly convex", "E‖T(Y)‖ and E|Φ(T(Y))| finite",
-                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="6e5eddc1")
+                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="73c54a6c")
 def fy_calibration(rng):
     K = int(rng.integers(2, 6))
     labels = torch.eye(K, dtype=torch.float64)
