@@ -199,7 +199,7 @@ def fy_temperature(rng):
                       1.5 * tau * fenchel_young_loss(g, target, f / (1.5 * tau)))
 
 
-@fy_temperature.breaks("The factor τ forgotten, as in much code: the gradient of d(μ; f/τ) is not ŷ − μ")
+@fy_temperature.breaks("The factor τ forgotten, as in most code: the gradient of d(μ; f/τ) is not ŷ − μ")
 def _(rng):
     f, target, tau = normal(rng, 3), torch.tensor(0), 4.0
     gradient = torch.func.grad(lambda x: fenchel_young_loss(SHANNON, target, x / tau))(f)
