@@ -209,6 +209,15 @@ def test_sharp_risk_bounds_hold_and_are_sharper(seed, K):
     assert at_most(loss, sharp[1] * (1 + 1e-6)) and at_most(sharp[1], plain[1])
 
 
+@pytest.mark.parametrize("condition", [1.0, 11.0, 1e4])
+def test_ratio_of_the_sharp_bounds_for_small_residuals_and_for_large(condition):
+    """√(2κ(K−1)/K) while the residual is small; then 1/p_min enters, and the ratio knows no limit in κ alone."""
+    lower, upper = bounds.risk_bounds_sharp(1e-12, 1.0, condition, 10)
+    assert upper / lower == pytest.approx(np.sqrt(2 * condition * 9 / 10), rel=1e-3)
+    lower, upper = bounds.risk_bounds_sharp(1.5, 1.0, condition, 10, 1e-20)
+    assert upper / lower > 1e18
+
+
 # Divergences
 
 @given(seeds, st.integers(2, 9))

@@ -13,7 +13,7 @@ CHAPTER = "foundations/conjugate-learning"
 
 @statement("conjugate-learning", "Statistic, generator, dual model, Fenchel–Young loss and prediction fit together",
            kind="definition", paper="Definition 1", chapter=CHAPTER, trials=40,
-           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E|Φ(T(Y))| finite"), words="dd775d32")
+           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E‖T(Y)‖ and E|Φ(T(Y))| finite"), words="dd775d32")
 def conjugate_learning(rng):
     K = int(rng.integers(2, 6))
     for generator in ZOO:
@@ -45,7 +45,7 @@ def _(rng):
 @statement("bregman-characterization", "A loss that every mean minimizes is the Bregman divergence of the loss itself, frozen",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
            assumptions=("ℓ(y, ν) ≥ 0 on an open convex set, ℓ(y, y) = 0, C¹ in the prediction ν",
-                        "E Y is the unique best prediction for every distribution with finitely many values"), words="d692aed3")
+                        "E Y is the unique best prediction for every distribution with finitely many values"), words="eb66d95a")
 def bregman_characterization(rng):
     K = int(rng.integers(1, 4))
     for name, generator in _STRICTLY_CONVEX.items():
@@ -106,7 +106,7 @@ def _(rng):
 
 @statement("risk-decomposition", "The risk is the conditional entropy of the labels plus the loss against the label law",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
-           assumptions=("E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="b3e95c4c")
+           assumptions=("E‖T(Y)‖ and E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="89856fcf")
 def risk_decomposition(rng):
     n, K = int(rng.integers(2, 7)), int(rng.integers(2, 6))
     joint, outputs = rng.dirichlet(np.full(n * K, 0.5)).reshape(n, K) + 1e-9, normal(rng, n, K)
@@ -126,7 +126,7 @@ def _(rng):
     yield identity("absolute", weights @ (points - f).abs(), smallest + (weights @ points - f).abs())
 
 
-@statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and costs nothing",
+@statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and raises no loss",
            kind="proposition", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
            assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"), words="af685393")
 def prior_as_domain(rng):
@@ -180,3 +180,10 @@ def _(rng):
 def _(rng):
     f, target = torch.tensor([rng.uniform(0.1, 0.5)]), torch.tensor([-1.0]).double()
     yield from _inside_and_no_worse("", torch.sign, f.double(), target)
+
+
+@prior_as_domain.breaks("Another Φ than ½‖·‖²: with ½μᵀdiag(9, 1)μ a line through the target can move the prediction away from it")
+def _(rng):
+    Q, line = torch.tensor([9.0, 1.0]).double(), torch.tensor([0.5, 1.5]).double()
+    free = Q * line * rng.uniform(0.5, 1)  # the worst direction; the target is 0
+    yield at_most("no farther from the target", (line * (line @ (Q * free)) / (line @ (Q * line))).norm(), free.norm())

@@ -78,7 +78,7 @@ def _(rng):
 
 @statement("biconjugation", "Conjugating twice gives back exactly the closed convex functions", kind="theorem",
            paper="Lemma 3, part", assumptions=("Φ proper", "Φ convex", "Φ closed (lower semicontinuous)"),
-           chapter=CHAPTER, trials=10, words="5317fa7d")
+           chapter=CHAPTER, trials=10, words="11f5951c")
 def biconjugation(rng):
     x, values = random_finite_function(rng)
     hull = lower_hull(x, values)

@@ -80,7 +80,7 @@ def _(rng):
 @statement("entropy-data-processing", "Features never know more about the label than the input does", kind="theorem",
            paper="information loss, by topic", chapter=CHAPTER, trials=60,
            assumptions=("U = g(X) and nothing else", "Φ convex, for the equality case strictly", "finite entropies"),
-           words="a4b58da6")
+           words="7a358a22")
 def entropy_data_processing(rng):
     n_x, n_u, K = int(rng.integers(4, 9)), 3, int(rng.integers(2, 5))
     joint, features = random_joint(rng, n_x, K), random_features(rng, n_x, n_u)
@@ -131,7 +131,7 @@ def _(rng):
 
 @statement("information-loss-chain", "Along a chain of layers the losses add up", kind="corollary", chapter=CHAPTER, trials=60,
            paper="information loss, by topic",
-           assumptions=("each layer sees only the layer before", "Φ convex", "finite entropies"), words="d7354f82")
+           assumptions=("each layer sees only the layer before", "Φ convex", "finite entropies"), words="4285a04b")
 def information_loss_chain(rng):
     sizes = [12, 8, 5, 2]
     joint = random_joint(rng, sizes[0], int(rng.integers(2, 5)))
@@ -161,7 +161,7 @@ def _(rng):
 
 @statement("absolute-information-loss", "What a layer forgets about the label it forgets about the input", kind="proposition",
            chapter=CHAPTER, trials=100, paper="absolute information loss, by topic",
-           assumptions=("X discrete", "Shannon entropy", "finite entropies"), words="21dead22")
+           assumptions=("X discrete", "Shannon entropy", "finite entropies"), words="df1a14e6")
 def absolute_information_loss(rng):
     n_x, n_u = int(rng.integers(3, 9)), 2
     joint, features = random_joint(rng, n_x, int(rng.integers(2, 5))), random_features(rng, n_x, n_u)

@@ -214,8 +214,8 @@ def _(rng):
 
 @statement("fy-calibration", "The expected loss is smallest exactly where the prediction is the mean of the target",
            kind="theorem", paper="Lemma 4, part", chapter=CHAPTER, trials=12,
-           assumptions=("Φ closed, proper and strictly convex, E|Φ(T(Y))| finite",
-                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="3493f2e8")
+           assumptions=("Φ closed, proper and strictly convex", "E‖T(Y)‖ and E|Φ(T(Y))| finite",
+                        "for a minimum to exist: ∂Φ(E T(Y)) not empty"), words="73c54a6c")
 def fy_calibration(rng):
     K = int(rng.integers(2, 6))
     labels = torch.eye(K, dtype=torch.float64)
@@ -241,3 +241,18 @@ def _(rng):
 def _(rng):
     for q in simplex_points(rng, 2, 3):
         yield identity("the mean is predicted", LINEAR.predict(torch.zeros(3, dtype=torch.float64)), q)
+
+
+@fy_calibration.breaks("No mean: for Φ = e^μ and T = −|Cauchy|, Φ(T) is harmless and the mean loss at f = 1 grows with the range counted")
+def _(rng):
+    reach = 10.0 ** rng.integers(4, 8)
+    near, far = (_mean_exponential_loss(c) for c in (reach, 100 * reach))
+    yield identity("E d exists", far, near, tol=1e-2)
+
+
+def _mean_exponential_loss(reach, f=1.0):
+    """E d_Φ(T; f) for Φ = e^μ and T = −|X|, X Cauchy cut off at ±reach, by the trapezoidal rule in log |X|; Φ*(f) = f log f − f."""
+    x = torch.logspace(-8, np.log10(reach), 20_001, dtype=torch.float64)
+    loss = torch.exp(-x) + f * np.log(f) - f + x * f
+    weight = 2 / np.pi * x / (1 + x.square())  # of log |X|
+    return torch.trapezoid(loss * weight, x.log())

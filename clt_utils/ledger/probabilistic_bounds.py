@@ -46,7 +46,7 @@ def _(rng):
 
 
 @statement("tv-tail", "The total variation stays close to its mean", kind="theorem", chapter=CHAPTER, trials=4000,
-           assumptions=("n i.i.d. samples",), draws_at_once=True, words="aa06c9ac")
+           assumptions=("n i.i.d. samples",), draws_at_once=True, words="df05004a")
 def tv_tail(rng, draws):
     for s, n in ((2, 20), (6, 30), (40, 100)):
         q = rng.dirichlet(np.ones(s))
