@@ -386,10 +386,15 @@ def _linear_model(inputs, K, generator):
     return model, (0.5 if generator is SHANNON else 1.0) * curvature.item()
 
 
+def _one_weight(value):
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    model.weight.data.fill_(value)
+    return model
+
+
 def _domination_attained(rng):
     """Equality: one input with two labels and a step of 1/L; and softmax that says 1/K, on inputs of one length."""
-    model = torch.nn.Linear(1, 1, bias=False).double()
-    model.weight.data.fill_(rng.uniform(-1, 1))
+    model = _one_weight(rng.uniform(-1, 1))
     inputs, labels = torch.full((2, 1), rng.uniform(0.5, 2), dtype=torch.float64), 3 * normal(rng, 2, 1)
     norm, constant, seen = _dominated(model, inputs, labels, SQUARED)
     yield identity("attained: ‖∇R̂‖² (squared)", norm, 2 * constant * seen.loss.mean())
@@ -412,8 +417,7 @@ def _(rng):
 
 @gradient_domination.breaks("The mean of the samples' λ_min: all of the residual sits where λ_min is small")
 def _(rng):
-    model = torch.nn.Linear(1, 1, bias=False).double()
-    inputs = torch.tensor([[0.1], [3.0]], dtype=torch.float64)
+    model, inputs = _one_weight(1.0), torch.tensor([[0.1], [3.0]], dtype=torch.float64)
     labels = model(inputs).detach() - torch.tensor([[1.0], [0.0]])
     norm, constant, seen = _dominated(model, inputs, labels, SQUARED)
     yield at_least("‖∇R̂‖²", norm, bound=2 * constant / seen.lam_min.min() * seen.lam_min.mean() * seen.loss.mean())
@@ -429,8 +433,7 @@ def _(rng):
 
 @gradient_domination.breaks("A step of 1.9/L: half a step further it would not fall at all")
 def _(rng):
-    model = torch.nn.Linear(1, 1, bias=False).double()
-    inputs, labels = torch.ones(2, 1).double(), torch.tensor([[1.0], [3.0]], dtype=torch.float64)
+    model, inputs, labels = _one_weight(0.0), torch.ones(2, 1).double(), torch.tensor([[1.0], [3.0]], dtype=torch.float64)
     _, constant, seen = _dominated(model, inputs, labels, SQUARED)
     yield at_most("one step", _step(model, inputs, labels, SQUARED, 1.9), bound=(1 - 1.9 * constant) * seen.loss.mean())
 
