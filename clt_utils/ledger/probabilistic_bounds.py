@@ -191,7 +191,7 @@ def best_of_m(rng, draws):
         best = seen.argmin(-1)
         gap = risks[best] - seen[np.arange(draws), best]
         yield coverage(f"M = {candidates}: the best on the sample", (gap <= bound).sum(), draws, 1 - delta)
-    for name, candidates, n, share in (("50", 50, 200, 0.8), ("10¹²", 10**12, 10**5, 0.95)):  # the gap of the best coin, and the bound
+    for name, candidates, n, share in (("50", 50, 200, 0.8), ("10¹⁸", 10**18, 10**6, 0.96)):  # the gap of the best coin, and the bound
         each = -np.expm1(np.log1p(-0.05) / candidates)  # the probability with which one may fail, so that any of M does with 0.05
         needed = 0.5 - stats.binom.ppf(each, n, 0.5) / n
         bound = best_of_tail(1.0, candidates, n, 0.05)
