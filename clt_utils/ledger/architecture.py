@@ -134,6 +134,105 @@ def _(rng):
     yield at_most("product of norms", _top_singular_value(sensitivities[0]), bound=1.0)
 
 
+def _every_layer(rng, n_out, n_in, c):
+    """All matrices whose n_out rows are among ±√c q_k, q_k the rows of a random orthogonal matrix, (N, n_out, n_in).
+
+    Drawn at random, the rows are symmetric and independent, and their entries are uncorrelated with variance c/n_in.
+    """
+    Q, _ = torch.linalg.qr(normal(rng, n_in, n_in))
+    index = torch.cartesian_prod(*[torch.arange(2 * n_in)] * n_out).reshape(-1, n_out)
+    return c**0.5 * torch.cat([Q, -Q])[index]
+
+
+def _after(layers, x, activation=torch.relu, bias=0.0):
+    """a_0, a_1, … of every choice of the layers' matrices: a new axis for each layer, (…, n_l); means over all are expectations."""
+    activations = [x]
+    for W in layers:
+        activations.append(activation(torch.einsum("koi,...i->...ko", W, activations[-1]) + bias))
+    return activations
+
+
+def _mean_square(a):
+    return a.square().mean()
+
+
+def _backwards(layers, activations, second):
+    """E[uuᵀ | the layers up to l] for u = ∂f/∂a_l, l = D … 0, each (…, n_l, n_l), from ``second`` = E[wwᵀ] of the head w."""
+    moments = [second.expand(*activations[-1].shape[:-1], *second.shape)]
+    for W, a in zip(reversed(layers), reversed(activations[1:])):
+        passed = (a > 0).double()[..., None] * W
+        moments.append((passed.mT @ moments[-1] @ passed).mean(-3))
+    return moments[::-1]
+
+
+@statement("variance-propagation", "A random ReLU layer multiplies the mean square by c/2, forwards and backwards", kind="proposition",
+           assumptions=("ReLU, no biases, nothing but dense layers", "the layers' rows are independent of each other",
+                        "a row and its negative are equally likely", "a row's entries are uncorrelated, of variance c over the fan-in"),
+           chapter=CHAPTER, trials=8, words="e5b12d2c")
+def variance_propagation(rng):
+    c, widths = rng.uniform(0.2, 4.0), [int(n) for n in rng.integers(2, 4, size=3)] + [2]
+    layers = [_every_layer(rng, n_out, n_in, c) for n_in, n_out in zip(widths, widths[1:])]
+    x = normal(rng, widths[0])
+    activations = _after(layers, x)
+    for before, after in zip(activations, activations[1:]):
+        yield identity("forwards, over all weights", _mean_square(after), c / 2 * _mean_square(before))
+    eye = torch.eye(2, dtype=torch.float64)
+    for left, (a, moment) in enumerate(zip(reversed(activations), reversed(_backwards(layers, activations, c / 2 * eye)))):
+        alive, n = moment[a.any(-1)], a.shape[-1]
+        yield identity("backwards, given the layers below", n * alive, (c / 2) ** left * c * torch.eye(n).double().expand_as(alive))
+    for name, c, start in (("PyTorch's default: c = 1/3", 1 / 3, None), ("He's: c = 2", 2.0, nn.init.kaiming_normal_)):
+        a = x.expand(20_000, -1)
+        for n_out in (3, 4):
+            layer = _seeded(rng, lambda: nn.Linear(a.shape[1], len(a) * n_out, bias=False))  # one layer for each draw
+            if start:
+                start(layer.weight)
+            W = layer.weight.detach().view(len(a), n_out, -1)
+            a = torch.relu((W @ a[..., None])[..., 0])
+        squares = a.square().mean(-1)
+        off = (squares.mean() - (c / 2) ** 2 * _mean_square(x)).abs()
+        yield at_most(name + ", in standard errors", off / (squares.std() / len(a) ** 0.5), bound=5.0)
+
+
+def _two_layers(rng, c=2.0):
+    return [_every_layer(rng, 2, 3, c), _every_layer(rng, 2, 2, c)], normal(rng, 3)
+
+
+@variance_propagation.breaks("Weights with a mean: a row and its negative are no longer equally likely")
+def _(rng):
+    (first, second), x = _two_layers(rng)
+    _, a, b = _after([first, second + 0.5], x)
+    yield identity("forwards", _mean_square(b), (2 + 2 * 0.5**2) / 2 * _mean_square(a))  # c of E w² = (c + nm²)/n
+
+
+@variance_propagation.breaks("Mean zero is not symmetry: weights 2 and −1 with probabilities 1/3 and 2/3, of variance 2")
+def _(rng):
+    W = torch.tensor([2.0, -1.0, -1.0]).double().view(3, 1, 1)
+    x, a = _after([W], torch.ones(1).double())
+    yield identity("forwards", _mean_square(a), _mean_square(x))
+
+
+@variance_propagation.breaks("An activation that is not positively homogeneous: tanh")
+def _(rng):
+    (first, _), x = _two_layers(rng)
+    _, a = _after([first], x, torch.tanh)
+    yield identity("forwards", _mean_square(a), _mean_square(x))
+
+
+@variance_propagation.breaks("Biases: they put the same floor under every layer")
+def _(rng):
+    (first, _), x = _two_layers(rng, c=1 / 3)
+    _, a = _after([first], x, bias=0.3)
+    yield identity("forwards", _mean_square(a), _mean_square(x) / 6)
+
+
+@variance_propagation.breaks("The same weights in every layer, as in a recurrent network")
+def _(rng):
+    W = _every_layer(rng, 1, 1, 2.0)
+    _, a = _after([W], normal(rng, 1))
+    again = torch.relu((W @ a[..., None])[..., 0])
+    yield identity("forwards", _mean_square(again), _mean_square(a))
+
+
 def _branch_slopes(blocks, h):
     """‖∂F_l‖ at the input of each block of h ↦ h + F_l(h), (D,)."""
     slopes = []

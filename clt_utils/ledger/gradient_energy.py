@@ -1,12 +1,14 @@
 """Gradient energy: what it says about the risk, through the structure matrix."""
 
+import itertools
+
 import numpy as np
 import torch
 from scipy import optimize
 
-from ..bounds import residual_bounds, risk_bounds, risk_bounds_sharp
+from ..bounds import batch_energy, residual_bounds, risk_bounds, risk_bounds_sharp
 from ..duality import GINI, SHANNON, SQUARED, fenchel_young_loss
-from ..structure import extreme_eigenvalues, gradient_energy, structure_matrix
+from ..structure import extreme_eigenvalues, gradient_correlation, gradient_energy, probe, structure_matrix
 from .core import at_least, at_most, identity, rate, statement
 from .instances import normal, random_network, random_psd, simplex_points
 
@@ -319,3 +321,187 @@ def _(rng):
     inputs = 5 + torch.from_numpy(rng.random((4, 3)))
     _, lam_max = extreme_eigenvalues(structure_matrix(model, inputs))
     yield at_most("λ_max(A_x)", lam_max, bound=torch.linalg.eigvalsh(_tangent_kernel(model(inputs / 10), model))[-1])
+
+
+@statement("gradient-domination", "The squared gradient of the risk is at least ρ λ_min times the mean residual", kind="theorem",
+           assumptions=("the mean energy is positive", "λ is the smallest eigenvalue of any sample's A_x, at the same weights",
+                        "for softmax: one-hot targets", "for the step: the risk is L-smooth on its segment, and α ≤ 1/L"),
+           chapter=CHAPTER, trials=20, words="6a181da9")
+def gradient_domination(rng):
+    model, inputs, K = random_network(rng)
+    for generator, floor in ((SQUARED, _squared_floor), (SHANNON, _softmax_floor)):
+        targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
+        norm, constant, seen = _dominated(model, inputs, targets, generator)
+        yield at_least(f"‖∇R̂‖², from the residuals ({generator.name})", norm, bound=constant * seen.residual.mean())
+        yield at_least(f"‖∇R̂‖², from the losses ({generator.name})", norm, bound=constant * floor(seen, K))
+        linear, smoothness = _linear_model(inputs, K, generator)
+        step, bound = rng.uniform(0.05, 1.0) / smoothness, None
+        for _ in range(4):
+            _, constant, seen = _dominated(linear, inputs, targets, generator)
+            risk = seen.loss.mean()
+            promised = 1 - step / 2 * constant * floor(seen, K) / risk  # squared: 1 − αρλ
+            bound = (risk if bound is None else bound) * promised
+            after = _step(linear, inputs, targets, generator, step)
+            yield at_most(f"one step ({generator.name})", after, bound=risk * promised)
+            yield at_most(f"four steps ({generator.name})", after, bound=bound)
+    yield from _domination_attained(rng)
+
+
+def _squared_floor(seen, K):
+    return 2 * seen.loss.mean()
+
+
+def _softmax_floor(seen, K):
+    return K / (K - 1) * torch.expm1(-seen.loss).square().mean()  # at least: r ≥ (1 − e^{−d})² K/(K − 1)
+
+
+def _risk_gradient(model, inputs, targets, generator):
+    risk = fenchel_young_loss(generator, targets, model(inputs)).mean()
+    return risk.detach(), torch.autograd.grad(risk, list(model.parameters()))
+
+
+def _dominated(model, inputs, targets, generator):
+    """‖∇R̂‖² by autograd, ρ times the smallest λ_min, and the probe of the samples."""
+    _, gradient = _risk_gradient(model, inputs, targets, generator)
+    seen = probe(model, inputs, targets, generator)
+    rho = gradient_correlation(model, inputs, targets, generator)
+    return sum(g.square().sum() for g in gradient), rho * seen.lam_min.min(), seen
+
+
+def _step(model, inputs, targets, generator, step):
+    """One step of gradient descent, in place -> the risk after it."""
+    _, gradient = _risk_gradient(model, inputs, targets, generator)
+    for p, g in zip(model.parameters(), gradient):
+        p.data -= step * g
+    return _risk_gradient(model, inputs, targets, generator)[0]
+
+
+def _linear_model(inputs, K, generator):
+    """A linear model with zero weights, and L of its risk: sup ‖∇²Φ*‖ times the largest curvature of the inputs."""
+    model = torch.nn.Linear(inputs.shape[1], K).double()
+    for p in model.parameters():
+        p.data.zero_()
+    rows = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
+    curvature = torch.linalg.eigvalsh(rows.mT @ rows / len(rows))[-1]
+    return model, (0.5 if generator is SHANNON else 1.0) * curvature.item()
+
+
+def _one_weight(value):
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    model.weight.data.fill_(value)
+    return model
+
+
+def _domination_attained(rng):
+    """Equality: one input with two labels and a step of 1/L; and softmax that says 1/K, on inputs of one length."""
+    model = _one_weight(rng.uniform(-1, 1))
+    inputs, labels = torch.full((2, 1), rng.uniform(0.5, 2), dtype=torch.float64), 3 * normal(rng, 2, 1)
+    norm, constant, seen = _dominated(model, inputs, labels, SQUARED)
+    yield identity("attained: ‖∇R̂‖² (squared)", norm, 2 * constant * seen.loss.mean())
+    step = 1 / inputs[0].square().item()
+    after = _step(model, inputs, labels, SQUARED, step)
+    yield identity("attained: one step (squared)", after, (1 - step * constant) * seen.loss.mean())
+    K, n = int(rng.integers(2, 6)), int(rng.integers(1, 6))
+    inputs = 2 * torch.nn.functional.normalize(normal(rng, n, 3), dim=1)
+    model, _ = _linear_model(inputs, K, SHANNON)
+    norm, constant, seen = _dominated(model, inputs, torch.from_numpy(rng.integers(K, size=n)), SHANNON)
+    yield identity("attained: ‖∇R̂‖² (Shannon)", norm, constant * _softmax_floor(seen, K))
+
+
+@gradient_domination.breaks("ρ left out: in the trap of Figure 2 the two gradients cancel, and λ_min = 1")
+def _(rng):
+    trap = optimize.brentq(lambda t: (t - 0.5) + 2 * t * (t**2 - 4), -2.0, -1.5)
+    e, J = np.array([trap - 0.5, trap**2 - 4]), np.array([1.0, 2 * trap])
+    yield at_least("‖∇R̂‖²", (e * J).mean() ** 2, bound=2 * np.square(J).min() * 0.5 * np.square(e).mean())
+
+
+@gradient_domination.breaks("The mean of the samples' λ_min: all of the residual sits where λ_min is small")
+def _(rng):
+    model, inputs = _one_weight(1.0), torch.tensor([[0.1], [3.0]], dtype=torch.float64)
+    labels = model(inputs).detach() - torch.tensor([[1.0], [0.0]])
+    norm, constant, seen = _dominated(model, inputs, labels, SQUARED)
+    yield at_least("‖∇R̂‖²", norm, bound=2 * constant / seen.lam_min.min() * seen.lam_min.mean() * seen.loss.mean())
+
+
+@gradient_domination.breaks("Softmax with a soft target: from (½, ½) to a corner the divergence grows, the residual does not")
+def _(rng):
+    model = torch.nn.Linear(1, 2, bias=False).double()
+    model.weight.data = torch.tensor([[-20.0], [20.0]], dtype=torch.float64)
+    norm, constant, seen = _dominated(model, torch.ones(1, 1).double(), torch.full((1, 2), 0.5).double(), SHANNON)
+    yield at_least("‖∇R̂‖²", norm, bound=constant * _softmax_floor(seen, 2))
+
+
+@gradient_domination.breaks("A step of 1.9/L: half a step further it would not fall at all")
+def _(rng):
+    model, inputs, labels = _one_weight(0.0), torch.ones(2, 1).double(), torch.tensor([[1.0], [3.0]], dtype=torch.float64)
+    _, constant, seen = _dominated(model, inputs, labels, SQUARED)
+    yield at_most("one step", _step(model, inputs, labels, SQUARED, 1.9), bound=(1 - 1.9 * constant) * seen.loss.mean())
+
+
+@statement("batch-jacobian", "Samples that interact: all holds for one fixed batch, with the Jacobians of that batch", kind="proposition",
+           assumptions=("one fixed batch", "J_i is the derivative of f_i for this batch, through all that its samples share",
+                        "Φ* is differentiable at the outputs, and the loss is the one Φ generates"),
+           chapter=CHAPTER, trials=30, words="662ebce4")
+def batch_jacobian(rng):
+    model, inputs, K = _batch_network(rng)
+    targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
+    for generator in (SHANNON, SQUARED):
+        loss = lambda f: fenchel_young_loss(generator, targets, f)
+        e, J, gradient = _chain(model, inputs, loss, lambda f: generator.predict(f) - torch.nn.functional.one_hot(targets, K))
+        _, of_risk = _risk_gradient(model, inputs, targets, generator)
+        norm = sum(g.square().sum() for g in of_risk)
+        A, energy, name = J @ J.mT, gradient.square().sum(-1), generator.name
+        low, high = extreme_eigenvalues(A, generator.on_simplex)
+        yield identity(f"gradients of the losses ({name})", gradient, (e[:, None] @ J)[:, 0])
+        yield identity(f"gradient of the risk ({name})", torch.cat([g.flatten() for g in of_risk]), (e[:, None] @ J)[:, 0].mean(0))
+        yield identity(f"energies ({name})", energy, _quadratic(A, e))
+        lower, upper = residual_bounds(energy, low, high)
+        yield at_least(f"residual, lower ({name})", e.square().sum(-1), bound=lower)
+        yield at_most(f"residual, upper ({name})", e.square().sum(-1), bound=upper)
+        yield at_least(f"domination ({name})", norm, bound=norm / energy.mean() * low.min() * e.square().sum(-1).mean())
+    _, vectors = torch.linalg.eigh(A)
+    for side, k, extreme in (("upper", 0, low), ("lower", -1, high)):
+        mu = (model(inputs) - vectors[:, :, k]).detach()
+        e, _, gradient = _chain(model, inputs, lambda f: fenchel_young_loss(SQUARED, mu, f), lambda f: f - mu)
+        yield identity(f"residual, {side} side attained", e.square().sum(-1), gradient.square().sum(-1) / extreme)
+
+
+def _batch_network(rng):
+    """A network with batch normalization in training mode, a batch for it, and its number of outputs."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    K, wide = int(rng.integers(2, 5)), int(rng.integers(2, 6))
+    model = torch.nn.Sequential(torch.nn.Linear(3, wide), torch.nn.BatchNorm1d(wide, track_running_stats=False), torch.nn.Tanh(),
+                                torch.nn.Linear(wide, K)).double()
+    return model, normal(rng, int(rng.integers(4, 7)), 3), K
+
+
+@batch_jacobian.breaks("A_x as a function of x alone: in another batch the same input has another structure matrix")
+def _(rng):
+    model, inputs, _ = _batch_network(rng)
+    _, J, _ = _chain(model, inputs, lambda f: f.square().sum(-1), lambda f: f)
+    _, other, _ = _chain(model, inputs[:3], lambda f: f.square().sum(-1), lambda f: f)
+    yield identity("A of the first input", other[0] @ other[0].mT, J[0] @ J[0].mT)
+
+
+@batch_jacobian.breaks("The batch energy identity: the losses of a smaller batch are not those of the whole")
+def _(rng):
+    model, inputs, K = _batch_network(rng)
+    n, targets = len(inputs), torch.from_numpy(rng.integers(K, size=len(inputs)))
+    _, _, gradient = _chain(model, inputs, lambda f: fenchel_young_loss(SQUARED, targets, f), lambda f: f)
+    norms = [sum(g.square().sum() for g in _risk_gradient(model, inputs[list(batch)], targets[list(batch)], SQUARED)[1])
+             for batch in itertools.combinations(range(n), 2)]
+    expected = batch_energy(gradient.square().sum(-1).mean(), gradient.mean(0).square().sum(), n=n, batch_size=2)
+    yield identity("batches of two", sum(norms) / len(norms), expected)
+
+
+@batch_jacobian.breaks("The Jacobian with the batch's statistics held constant, as evaluation mode has them")
+def _(rng):
+    model, inputs, K = _batch_network(rng)
+    targets = torch.from_numpy(rng.integers(K, size=len(inputs)))
+    _, of_risk = _risk_gradient(model, inputs, targets, SQUARED)
+    z = model[0](inputs).detach()
+    held = torch.nn.BatchNorm1d(z.shape[1]).double().eval()  # the same function of x at this batch, its statistics being constants
+    held.running_mean, held.running_var = z.mean(0), z.var(0, unbiased=False)
+    _, _, gradient = _chain(torch.nn.Sequential(model[0], held, *model[2:]), inputs,
+                            lambda f: fenchel_young_loss(SQUARED, targets, f), lambda f: f)
+    yield identity("gradient of the risk", torch.cat([g.flatten() for g in of_risk]), gradient.mean(0))

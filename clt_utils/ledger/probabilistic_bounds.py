@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from ..bounds import fixed_predictor_tail, generalization_tail, max_loss, tv_mean_bound
+from ..bounds import best_of_tail, fixed_predictor_tail, generalization_tail, max_loss, tv_mean_bound
 from ..duality import SHANNON
 from ..entropy import conditional_entropy, renyi_entropy
 from ..finite import cross_entropies, draw, expected_tv, fitted_gap, largest_gap, merge
@@ -171,3 +171,77 @@ def _(rng):
     losses = cross_entropies(np.array([[1.0, -1.0], [1.0, -1.0]]))
     floor = conditional_entropy(q, SHANNON)
     yield at_most("Var ≤ Ent(γ − Ent)", _mean_and_variance(q, losses)[1], bound=floor * (max_loss(2.0, 2) - floor))
+
+
+@statement("best-of-m", "The best of M predictors on one held-out sample pays for M with √(ln M)", kind="theorem", chapter=CHAPTER,
+           trials=2000, draws_at_once=True,
+           assumptions=("n i.i.d. samples", "all M predictors fixed before the sample", "every loss lies in [0, γ]"),
+           words="f32cf6f8")
+def best_of_m(rng, draws):
+    for _ in range(40):  # independent candidates, each with loss 0 or γ: the probability of a failure, exactly
+        candidates, n, delta = int(rng.integers(1, 200)), int(rng.integers(20, 500)), 10 ** rng.uniform(-3, -0.5)
+        gamma, risks = rng.uniform(0.5, 3), rng.uniform(0.1, 0.9, size=candidates)
+        yield at_most("independent candidates, exactly", _failure(risks, best_of_tail(gamma, candidates, n, delta) / gamma, n), bound=delta)
+    joint, clip, delta = random_joint(rng, 30, 3), 2.0, 0.05  # candidates that share their inputs, on one sample
+    for candidates, n in ((1, 40), (20, 40), (100, 200)):
+        losses, gamma = cross_entropies(clip * rng.choice([-1.0, 1.0], size=(candidates, 30, 3))), max_loss(2 * clip, 3)
+        risks, seen = _risks(joint, losses), _risks(draw(rng, joint, n, draws), losses)
+        bound = best_of_tail(gamma, candidates, n, delta)
+        yield coverage(f"M = {candidates}: all at once", ((risks - seen).max(-1) <= bound).sum(), draws, 1 - delta)
+        best = seen.argmin(-1)
+        gap = risks[best] - seen[np.arange(draws), best]
+        yield coverage(f"M = {candidates}: the best on the sample", (gap <= bound).sum(), draws, 1 - delta)
+    for name, candidates, n, share in (("50", 50, 200, 0.8), ("10¹⁸", 10**18, 10**6, 0.96)):  # the gap of the best coin, and the bound
+        each = -np.expm1(np.log1p(-0.05) / candidates)  # the probability with which one may fail, so that any of M does with 0.05
+        needed = 0.5 - stats.binom.ppf(each, n, 0.5) / n
+        bound = best_of_tail(1.0, candidates, n, 0.05)
+        yield at_most(f"fair coins, M = {name}", needed, bound=bound)
+        yield at_least(f"nearly attained, M = {name}", needed, bound=share * bound)
+
+
+def _risks(q, losses):
+    """Σ q ℓ of each predictor, losses (M, n_x, K) and q (..., n_x, K) -> (..., M)."""
+    return np.tensordot(q, losses, ([-2, -1], [1, 2]))
+
+
+def _failure(risks, width, n):
+    """The probability that any of independent candidates with losses 0 and 1 has R > R̂ + width."""
+    most = np.ceil(n * (risks - width) - 1e-9) - 1  # wrong ones of n, at most, for R̂ < R − width
+    return -np.expm1(np.log1p(-stats.binom.cdf(most, n, risks)).sum())
+
+
+@best_of_m.breaks("The ln M left out: the best of 50 fair coins, judged like a single one")
+def _(rng):
+    yield at_most("independent candidates, exactly", _failure(np.full(50, 0.5), best_of_tail(1.0, 1, 200, 0.1), 200), bound=0.1)
+
+
+@best_of_m.breaks("Predictors trained on the held-out sample: one that remembers its labels, and says 0 elsewhere")
+def _(rng):
+    labels, n, draws = rng.integers(2, size=1000), 100, 400
+    drawn = rng.integers(1000, size=(draws, n))
+    wrong = np.array([labels[np.setdiff1d(np.arange(1000), seen)].sum() / 1000 for seen in drawn])  # its risk; on the sample none is wrong
+    yield coverage("the one that remembers", (wrong <= best_of_tail(1.0, 1, n, 0.1)).sum(), draws, 0.9)
+
+
+@best_of_m.breaks("A score is used to make the next predictor: of 300 random ones, those better than half vote")
+def _(rng):
+    n, looks, draws = 200, 300, 200
+    right = rng.random((draws, looks, n)) < 0.5  # on the sample; off it, a vote of coins is a coin: R = ½
+    better = np.where(right.mean(-1, keepdims=True) > 0.5, 1, -1)
+    votes = (better * np.where(right, 1, -1)).sum(1)
+    gap = 0.5 - ((votes < 0) + 0.5 * (votes == 0)).mean(-1)
+    yield coverage("the vote", (gap <= best_of_tail(1.0, looks + 1, n, 0.1)).sum(), draws, 0.9)
+
+
+@best_of_m.breaks("γ is the largest loss on the sample: the rare, very expensive pair was not in it")
+def _(rng):
+    n, draws = 20, 2000
+    rare = rng.random((draws, n)) < 0.02
+    losses = np.where(rare, 50.0, 1e-3)
+    gap = 0.02 * 50.0 + 0.98 * 1e-3 - losses.mean(-1)
+    yield coverage("one predictor", (gap <= best_of_tail(1.0, 1, n, 0.4) * losses.max(-1)).sum(), draws, 0.6)
+
+
+@best_of_m.breaks("The samples come in ten equal copies each")
+def _(rng):
+    yield at_most("independent candidates, exactly", _failure(np.full(20, 0.5), best_of_tail(1.0, 20, 400, 0.1), 40), bound=0.1)
