@@ -256,9 +256,9 @@ def _inside(A, K, P):
 def _(rng):
     K, P = 10**18, 10**8
     lower, upper = near_isometry_bounds(K, P)
-    slope = (upper - 1) / (K - 1)  # of one inner product, √(6 ln K/(P − 1)): but for a share 2/K³ of all pairs
+    slope = (upper - 1) / (K - 1)  # of one inner product, √(6 ln K/(P − 1)): but for a share 1/K³ of all pairs
     between = stats.beta(0.5, (P - 1) / 2)  # the squared inner product of two directions
-    yield rarely("two rows", lambda t: between.sf((t * slope) ** 2), delta=2 / K**3)
+    yield rarely("two rows", lambda t: between.sf((t * slope) ** 2), delta=float(K) ** -3)
     K, P = 50, 5000
     lower, upper = near_isometry_bounds(K, P)
     shortest = lower + upper - 1  # (1 − 2 ln K/P)², a row's squared length: but for a share 1/K² of all rows
