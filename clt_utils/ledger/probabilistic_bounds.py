@@ -7,7 +7,7 @@ from ..bounds import best_of_tail, fixed_predictor_tail, generalization_tail, ma
 from ..duality import SHANNON
 from ..entropy import conditional_entropy, renyi_entropy
 from ..finite import cross_entropies, draw, expected_tv, fitted_gap, largest_gap, merge
-from .core import at_least, at_most, coverage, identity, rate, statement
+from .core import at_least, at_most, coverage, identity, rarely, rate, statement
 from .instances import random_features, random_joint, random_world
 
 CHAPTER = "generalization/probabilistic-bounds"
@@ -33,6 +33,15 @@ def tv_mean(rng):
     yield rate("uniform q, in s − 1", supports - 1, means, slope=0.5, tol=0.05)
 
 
+@tv_mean.witness("One toss of a fair coin, and two; many equal cells")
+def _(rng):
+    coin, even = np.full(2, 0.5), np.full(1000, 1e-3)
+    yield at_most("cell by cell", expected_tv(coin, 1), bound=tv_mean_bound(coin, 1))
+    yield at_least("from below, all q ≥ 1/n", expected_tv(coin, 2), bound=tv_mean_bound(coin, 2) / np.sqrt(2))
+    yield at_most("½√((s−1)/n)", tv_mean_bound(even, 7), bound=0.5 * np.sqrt(999 / 7))
+    yield at_most("Rényi-½", tv_mean_bound(even, 7), bound=0.5 * np.sqrt(np.exp(renyi_entropy(even, 0.5)) / 7))
+
+
 @tv_mean.breaks("The samples are n copies of one draw")
 def _(rng):
     q, n = np.full(5, 0.2), 50
@@ -54,6 +63,19 @@ def tv_tail(rng, draws):
         for delta in (0.5, 0.1, 0.01):
             hits = (excess < np.sqrt(np.log(1 / delta) / (2 * n))).sum()
             yield coverage(f"δ = {delta}", hits, draws, at_least=1 - delta)
+
+
+def _beyond(distance, n, p=0.5):
+    """Pr(|p̂ − p| > distance) for n tosses of a coin, exactly."""
+    above = stats.binom.sf(np.floor(n * (p + distance) + 1e-6), n, p)
+    return above + stats.binom.cdf(np.ceil(n * (p - distance) - 1e-6) - 1, n, p)
+
+
+@tv_tail.witness("A fair coin, tossed so often that the tail is normal, and δ so small that its exponent decides")
+def _(rng):
+    n, delta = 10**6, 1e-100
+    mean, reach = expected_tv(np.full(2, 0.5), n), np.sqrt(np.log(1 / delta) / (2 * n))
+    yield rarely("δ → 0", lambda t: _beyond(mean + t * reach, n), delta)
 
 
 @tv_tail.breaks("The samples come in ten equal copies each")
@@ -88,6 +110,15 @@ def generalization_tail_theorem(rng, draws):
     yield coverage("the worst of 20 feature maps, δ/20 each", (np.abs(gaps).max(0) <= bound).sum(), draws, 1 - delta)
 
 
+@generalization_tail_theorem.witness("A coin for a label, outputs ±20: δ so small that the tail decides, or one toss, always off by ½")
+def _(rng):
+    clip = 20.0
+    gap = largest_gap(np.array([[1.0, -1.0]]), clip)  # for a coin that falls on one side more often by 1
+    for name, n, delta in (("every table, δ → 0", 10**6, 1e-200), ("every table, one toss, δ → 1", 1, 0.999)):
+        bound = generalization_tail(max_loss(2 * clip, 2), 2, n, delta) / gap
+        yield rarely(name, lambda t: _beyond(t * bound, n), delta)
+
+
 def _majority_features(empirical):
     """The label seen most often with each input, and one more feature for those never seen, (..., n_x, K) -> (..., n_x)."""
     return np.where(empirical.sum(-1) > 0, empirical.argmax(-1), empirical.shape[-1])
@@ -119,8 +150,7 @@ def _(rng):
     empirical = draw(rng, q, n, draws)
     seen = np.where(empirical > 0, losses, 0).max((-1, -2))
     gap = np.abs(((q - empirical) * losses).sum((-1, -2)))
-    hits = sum(g <= generalization_tail(m, 2, n, delta) for g, m in zip(gap, seen))
-    yield coverage("the fixed predictor", hits, draws, 1 - delta)
+    yield coverage("the fixed predictor", (gap <= generalization_tail(seen, 2, n, delta)).sum(), draws, 1 - delta)
 
 
 @statement("fixed-predictor-tail", "For one predictor, fixed before the sample, the support does not matter", kind="theorem",
@@ -146,6 +176,27 @@ def fixed_predictor_tail_theorem(rng, draws):
             gap = np.abs(((q - draw(rng, q, n, draws)) * losses).sum((-1, -2)))
             hits = (gap <= fixed_predictor_tail(gamma, n, delta, floor)).sum()
             yield coverage(f"δ = {delta}", hits, draws, 1 - delta)
+
+
+@fixed_predictor_tail_theorem.witness("A loss of 0 or γ: one toss (Chebyshev), many with a tiny δ (Hoeffding), and rarely 0 (Bernstein)")
+def _(rng):
+    # four labels: certain at one input, and predicted; all the same at the other, and predicted so
+    certain, open_, gamma = np.eye(4)[:1], np.full((1, 4), 0.25), np.log(4)
+    losses = cross_entropies(np.concatenate([50 * certain, 0 * open_]))
+    for r in (0.5, 0.98):
+        joint = np.concatenate([(1 - r) * certain, r * open_])
+        (risk, variance), floor = _mean_and_variance(joint, losses), conditional_entropy(joint, SHANNON)
+        yield at_most("Var ≤ R(γ − R)", variance, bound=(gamma - risk) * risk)
+        yield at_most("R(γ − R) ≤ γ²/4", (gamma - risk) * risk, bound=gamma**2 / 4)
+        yield at_least("Ent ≥ γ/2", floor, bound=gamma / 2)
+        yield at_most("Var ≤ Ent(γ − Ent)", variance, bound=floor * (gamma - floor))
+    n, delta = 10**8, 1e-100
+    bernstein = fixed_predictor_tail(gamma, n, delta, floor) / gamma  # the loss is γ at 98 in 100 inputs
+    yield rarely("Bernstein, δ → 0", lambda t: _beyond(t * bernstein, n, 0.98), delta)
+    hoeffding = fixed_predictor_tail(gamma, n, delta) / gamma
+    yield rarely("Hoeffding, δ → 0", lambda t: _beyond(t * hoeffding, n), delta)
+    chebyshev = fixed_predictor_tail(gamma, 1, 0.99) / gamma
+    yield rarely("Chebyshev, one toss, δ → 1", lambda t: _beyond(t * chebyshev, 1), 0.99)
 
 
 def _mean_and_variance(q, losses):
