@@ -144,7 +144,7 @@ def _(rng):
 @statement("hessian-inverse", "The curvature of the conjugate is the inverse of the curvature of the generator", kind="theorem",
            assumptions=("Φ Legendre", "Φ twice continuously differentiable inside its domain, with ∇²Φ ≻ 0",
                         "on the simplex: p > 0, and the inverse is taken along the vectors that sum to zero"),
-           chapter=CHAPTER, trials=12, words="")
+           chapter=CHAPTER, trials=12, words="1d1dc0c9")
 def hessian_inverse(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
