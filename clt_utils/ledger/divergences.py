@@ -77,8 +77,8 @@ def _above_the_frontier(name, p, q, scale=np.sqrt(2)):
     yield at_least(name, special.kl_div(p, q).sum(), smallest_kl(min(np.linalg.norm(p - q) / scale, 1 - 1e-9))[0])
 
 
-@statement("euclidean-frontier", "The exact frontier of KL over the Euclidean distance is that over total variation, with any number of classes",
-           kind="theorem", assumptions=("p, q probability vectors with K ≥ 2 entries",), chapter=CHAPTER, trials=60, words="")
+@statement("euclidean-frontier", "The exact frontier of KL over the Euclidean distance is that of two classes", kind="theorem",
+           assumptions=("p, q probability vectors with K ≥ 2 entries",), chapter=CHAPTER, trials=60, words="")
 def euclidean_frontier(rng):
     K, distance = int(rng.integers(2, 12)), rng.uniform(0.1, 1.3)
     p, q = random_distribution(rng, K), random_distribution(rng, K)

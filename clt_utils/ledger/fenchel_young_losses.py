@@ -1,5 +1,7 @@
 """Fenchel–Young losses: what every one of them has, and what each assumption gives."""
 
+import functools
+
 import numpy as np
 import torch
 from torch import distributions
@@ -130,14 +132,13 @@ def _random_link(rng):
 
 def _linked_models(rng):
     """(name, f ↦ law, targets, f ↦ E T, f ↦ η) for links that are in use and not canonical, T(y) = y."""
+    softplus = torch.nn.functional.softplus
     coins, counts = torch.from_numpy(rng.integers(2, size=6)).double(), torch.from_numpy(rng.poisson(2.0, size=6)).double()
-    yield ("Bernoulli, probit", lambda f: distributions.Bernoulli(_normal_cdf(f)), coins, _normal_cdf, lambda f: torch.logit(_normal_cdf(f)))
-    yield ("Poisson, softplus", lambda f: distributions.Poisson(torch.nn.functional.softplus(f)), counts, torch.nn.functional.softplus,
-           lambda f: torch.nn.functional.softplus(f).log())
+    yield "Bernoulli, probit", lambda f: distributions.Bernoulli(_normal_cdf(f)), coins, _normal_cdf, lambda f: _normal_cdf(f).logit()
+    yield "Poisson, softplus", lambda f: distributions.Poisson(softplus(f)), counts, softplus, lambda f: softplus(f).log()
 
 
-def _normal_cdf(f):
-    return torch.special.ndtr(f)
+_normal_cdf = torch.special.ndtr
 
 
 def _gradient_is_the_residual(loss, prediction, f, targets):
@@ -209,8 +210,8 @@ def _(rng):
 def three_point(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
-        x, y, z = means(rng, g, 1, K)[0], *inside(rng, g, 2, K)
-        divergence = lambda a, b, g=g: _bregman(g.value, a, b)
+        x, (y, z) = means(rng, g, 1, K)[0], inside(rng, g, 2, K)
+        divergence = functools.partial(_bregman, g.value)
         yield identity(f"identity ({g.name})", divergence(x, z),
                        divergence(x, y) + divergence(y, z) + inner(x - y, dual(g, y) - dual(g, z)))
         others = inside(rng, g, 20, K)
@@ -224,8 +225,8 @@ def three_point(rng):
         plane = plane[g.contains(plane)]
         nearest = _project_onto_plane(g, z, A, A @ others[0])
         yield identity(f"equality (plane, {g.name})", *_detour(divergence, plane, nearest, z), tol=1e-6)
-    z = inside(rng, POISSON, 1, K)[0]
-    yield identity("the simplex: y = z / Σz", _project_onto_plane(POISSON, z, torch.ones(1, K).double(), torch.ones(1).double()), z / z.sum())
+    z, ones = inside(rng, POISSON, 1, K)[0], torch.ones(1, K).double()
+    yield identity("the simplex: y = z / Σz", _project_onto_plane(POISSON, z, ones, ones[0]), z / z.sum())
 
 
 def _detour(divergence, points, y, z):

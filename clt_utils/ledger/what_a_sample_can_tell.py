@@ -180,9 +180,10 @@ def _(rng):
     yield at_least("no better point on the ray", _fit_loss(2 * fit, T, log_h, corner), _fit_loss(fit, T, log_h, corner))
 
 
-@statement("boundary-statistic", "Where Φ(T(y)) is infinite, the likelihood keeps its gradient and its differences, and is no Fenchel–Young loss",
+@statement("boundary-statistic", "Where Φ(T(y)) is infinite a likelihood is no Fenchel–Young loss, and has the gradient of one",
            kind="proposition", chapter=CHAPTER, trials=40,
-           assumptions=("p(y; f) = h(y) exp(⟨T(y), f⟩ − Φ*(f)), f in the interior of dom Φ*", "p(y; ·) unbounded, for Φ(T(y)) = ∞"), words="")
+           assumptions=("p(y; f) = h(y) exp(⟨T(y), f⟩ − Φ*(f)), f in the interior of dom Φ*",
+                        "p(y; ·) unbounded, for Φ(T(y)) = ∞"), words="aadc026f")
 def boundary_statistic(rng):
     concentration = np.geomspace(1e4, 1e8, 9)
     for name, family in UNBOUNDED.items():
@@ -235,7 +236,7 @@ def _beta_mean(law):
 
 UNBOUNDED = {
     "normal": Unbounded(
-        lambda rng: _numbers(rng.normal(), -rng.uniform(0.2, 2)), lambda rng: normal(rng), _normal_law,
+        lambda rng: _numbers(rng.normal(), -rng.uniform(0.2, 2)), normal, _normal_law,
         lambda y: torch.stack([y, y.square()]), lambda law: torch.stack([law.mean, law.mean.square() + law.variance]),
         lambda f: -f[0].square() / (4 * f[1]) - 0.5 * (-2 * f[1]).log(),
         lambda y, c: _numbers(c * y, -c / 2), lambda mean: mean[1] - mean[0].square()),
@@ -262,7 +263,7 @@ def _grows_without_bound(laws, y):
                slope=0.5, tol=0.01)
 
 
-@boundary_statistic.breaks("On the border with a bounded likelihood: one-hot labels have Φ(1_y) = 0, and the cross-entropy is a loss of this kind")
+@boundary_statistic.breaks("On the border with a bounded likelihood: one-hot labels have Φ(1_y) = 0, and cross-entropy is the loss of Φ")
 def _(rng):
     y = torch.tensor(int(rng.integers(3)))
     yield from _grows_without_bound(lambda c: distributions.Categorical(logits=np.log(c) * torch.eye(3).double()[y]), y)
