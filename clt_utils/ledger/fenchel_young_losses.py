@@ -104,7 +104,7 @@ def _(rng):
 @statement("canonical-link", "Prediction minus target is the gradient of a log-likelihood exactly in the natural parameter",
            kind="proposition", chapter=CHAPTER, trials=40,
            assumptions=("p(y; η) = h(y) exp(⟨T(y), η⟩ − A(η)), η = u(f) inside dom A, u differentiable",
-                        "for «only if»: the differences T(y) − T(y′) span ℝ^K"), words="")
+                        "for «only if»: the differences T(y) − T(y′) span ℝ^K"), words="2e41d067")
 def canonical_link(rng):
     T, log_h, u, f = normal(rng, 7, 2), normal(rng, 7), _random_link(rng), normal(rng, 2)
 
@@ -206,7 +206,7 @@ def _(rng):
 
 @statement("three-point", "Three points: what a detour costs, and Pythagoras for projections", kind="theorem", chapter=CHAPTER, trials=20,
            assumptions=("Φ convex, finite at x and differentiable at y and z",
-                        "Pythagoras: y minimizes B(·, z) over a convex S that contains x; over an affine S for the equality"), words="")
+                        "Pythagoras: y minimizes B(·, z) over a convex S that contains x; over an affine S for the equality"), words="3f2dce9f")
 def three_point(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
