@@ -78,7 +78,7 @@ def _above_the_frontier(name, p, q, scale=np.sqrt(2)):
 
 
 @statement("euclidean-frontier", "The exact frontier of KL over the Euclidean distance is that of two classes", kind="theorem",
-           assumptions=("p, q probability vectors with K ≥ 2 entries",), chapter=CHAPTER, trials=60, words="")
+           assumptions=("p, q probability vectors with K ≥ 2 entries",), chapter=CHAPTER, trials=60, words="4138c7d9")
 def euclidean_frontier(rng):
     K, distance = int(rng.integers(2, 12)), rng.uniform(0.1, 1.3)
     p, q = random_distribution(rng, K), random_distribution(rng, K)
