@@ -129,7 +129,7 @@ def _(rng):
 @statement("erm-duality", "Regularized maximum likelihood is maximum entropy with softened moment constraints", kind="theorem",
            chapter=CHAPTER, trials=6,
            assumptions=("Φ closed, proper and strictly convex, Φ* finite everywhere", "outputs linear in the weights, f_i = X_i w",
-                        "λ > 0", "μ_i, ν_i in dom Φ"), words="")
+                        "λ > 0", "μ_i, ν_i in dom Φ"), words="11d99639")
 def erm_duality(rng):
     n, K, P, weight = int(rng.integers(2, 7)), int(rng.integers(2, 5)), int(rng.integers(1, 8)), 10 ** rng.uniform(-1.5, 0.5)
     X = normal(rng, n, K, P)
