@@ -206,7 +206,8 @@ def _(rng):
 
 @statement("three-point", "Three points: what a detour costs, and Pythagoras for projections", kind="theorem", chapter=CHAPTER, trials=20,
            assumptions=("Φ convex, finite at x and differentiable at y and z",
-                        "Pythagoras: y minimizes B(·, z) over a convex S that contains x; over an affine S for the equality"), words="3f2dce9f")
+                        "Pythagoras: y minimizes B(·, z) over a convex S that contains x; over an affine S for the equality"),
+           words="3f2dce9f")
 def three_point(rng):
     K = int(rng.integers(2, 6))
     for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
