@@ -1,7 +1,7 @@
 # All commands; the README says what most of them are for. What they install goes into .venv, what they make into _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test fuzz portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
+.PHONY: site test fuzz strength portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 BIN := .venv/bin
@@ -55,6 +55,10 @@ fuzz: $(STAMP)
 		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --hypothesis-profile=fuzz --hypothesis-seed=$$seed tests; \
 	done; \
 	echo "$$round rounds without a finding."
+
+# How much the tests notice: faults planted one at a time, hours for all; `make strength ONLY="ledger sgd"` for some.
+strength: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/strength.py $(ONLY) --record
 
 # The numeric tests as on other machines: emulated processors, other numbers of threads.
 portable: $(STAMP)

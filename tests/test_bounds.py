@@ -126,6 +126,8 @@ def test_nan_is_refused_by_name(name, argument):
     ("max_loss", dict(num_classes=1), "num_classes=1.*at least 2"),
     ("generalization_range", dict(entropy_sample=-0.1), "entropy_sample"),
     ("tv_gap_bound", dict(tv=1.1), "tv"),
+    ("tv_gap_bound", dict(tv=np.array([0.5, 1.1])), "tv"),
+    ("batch_energy", dict(gradient_norm_sq=2.001), "above `energy`"),
     ("tv_mean_bound", dict(n=0), "n=0"),
     ("generalization_tail", dict(delta=1.0), "delta"),
     ("generalization_tail", dict(support=0), "support"),
@@ -179,6 +181,15 @@ def test_risk_bounds_without_p_min_promise_nothing_for_softmax():
     assert bounds.risk_bounds(1.0, 1.0, 2.0, SQUARED) == (0.25, 0.5)
 
 
+def test_risk_bounds_in_closed_form():
+    assert bounds.risk_bounds(3.0, 0.5, 4.0, SHANNON, p_min=0.25) == (0.75, 24.0)  # g/λ_max and g/(λ_min p_min)
+    assert bounds.risk_bounds(3.0, 0.5, 4.0, SQUARED) == (0.375, 3.0)
+    lower, upper = bounds.risk_bounds_sharp(0.5, 1.0, 4.0, 5)
+    assert lower == pytest.approx(-np.log(1 - (0.125 / 2) ** 0.5)) and upper == pytest.approx(-np.log(1 - (4 * 0.5 / 5) ** 0.5))
+    assert bounds.risk_bounds_sharp(0.5, 1.0, 4.0, 5, p_min=0.9)[1] == pytest.approx(0.5 / 0.9)  # the smaller of the two
+    assert bounds.risk_bounds_sharp(10.0, 1.0, 2.0, 5) == (np.inf, np.inf)  # a residual above 2, of a coarser measurement
+
+
 @given(seeds, st.integers(2, 9))
 @example(12272, 2)  # a first entry so close to one that its logarithm loses half of its digits
 def test_cross_entropy_from_its_residual(seed, K):
@@ -207,6 +218,15 @@ def test_sharp_risk_bounds_hold_and_are_sharper(seed, K):
     sharp = bounds.risk_bounds_sharp(energy, lam[0], lam[-1], K, p.min())
     assert at_most(plain[0], sharp[0]) and at_most(sharp[0], loss)
     assert at_most(loss, sharp[1] * (1 + 1e-6)) and at_most(sharp[1], plain[1])
+
+
+@pytest.mark.parametrize("condition", [1.0, 11.0, 1e4])
+def test_ratio_of_the_sharp_bounds_for_small_residuals_and_for_large(condition):
+    """√(2κ(K−1)/K) while the residual is small; then 1/p_min enters, and the ratio knows no limit in κ alone."""
+    lower, upper = bounds.risk_bounds_sharp(1e-12, 1.0, condition, 10)
+    assert upper / lower == pytest.approx(np.sqrt(2 * condition * 9 / 10), rel=1e-3)
+    lower, upper = bounds.risk_bounds_sharp(1.5, 1.0, condition, 10, 1e-20)
+    assert upper / lower > 1e18
 
 
 # Divergences
@@ -328,6 +348,11 @@ def test_tv_mean_bound_for_a_coin(p, n):
     """For two outcomes E TV is the mean absolute deviation of a binomial, in closed form."""
     exact = scipy.stats.binom(n, p).expect(lambda k: abs(k / n - p))
     assert at_most(exact, bounds.tv_mean_bound(np.array([p, 1 - p]), n))
+
+
+def test_tv_mean_bound_in_closed_form():
+    expected = 0.5 * (0.09 / 25) ** 0.5 * 2
+    assert bounds.tv_mean_bound(np.array([0.9, 0.1]), 25) == pytest.approx(expected)
 
 
 def test_generalization_range_and_tail_in_closed_form():

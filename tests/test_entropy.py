@@ -33,6 +33,14 @@ def enumerate_conditional_entropy(joint, generator):
     return total
 
 
+@given(joints, joints, st.floats(0, 1), generators)
+def test_conditional_entropy_is_concave_in_the_whole_joint(a, b, t, g):
+    """So its plug-in estimate is too low on average (Jensen); concavity in the labels' distribution alone would not say so."""
+    between = conditional_entropy(t * a + (1 - t) * b, g)
+    assert between >= t * conditional_entropy(a, g) + (1 - t) * conditional_entropy(b, g) - 1e-12, (
+        "mixing two joints lowered the conditional entropy: the chapter on entropy says that it is concave")
+
+
 @given(joints, maps, generators)
 def test_conditional_entropy_information_and_loss_by_enumeration(joint, features, g):
     floor = enumerate_conditional_entropy(joint, g)

@@ -108,6 +108,12 @@ def test_unknown_exercise_names_the_closest():
         check_answer("nothing like it", 1.0)
 
 
+def test_three_significant_digits_are_enough_and_are_asked_for(tmp_path):
+    answer = record(tmp_path / "answers.json", "ex-a", 0.345678) or load_answers(tmp_path / "answers.json")["ex-a"]
+    assert [verdict(answer, given) for given in (0.346, 0.3457, 0.345)] == ["right."] * 3
+    assert verdict(answer, 0.349) != "right." and verdict(answer, 0.35) != "right."
+
+
 def test_the_file_holds_no_answer_and_keeps_what_is_written_by_hand(tmp_path):
     path = tmp_path / "answers.json"
     record(path, "ex-a", 0.345)

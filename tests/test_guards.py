@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from clt_utils.structure import engine, gradient_correlation, gradient_energy, matrix_free_eigenvalues, probe, structure_matrix
+from clt_utils.structure import engine, gradient_correlation, gradient_energy, graph, matrix_free_eigenvalues, probe, structure_matrix
 
 
 def truth(model, inputs):
@@ -472,3 +472,13 @@ def test_memory_decides_how_large_blocks_are_on_a_gpu(monkeypatch):
     for free, numbers in ((80 * 2**30, 100 * engine.BLOCK), (4 * 2**30, 4 * 2**30 // 64), (2**20, engine.BLOCK)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 80 * 2**30))
         assert engine.room(torch.device("cuda")) == numbers
+
+
+@pytest.mark.parametrize("dtype, rounding, mixed", [(torch.float64, 1e-6, 1e-3), (torch.float32, 1e-5, 1e-3), (torch.bfloat16, 1e-2, 0.3)])
+def test_a_colour_is_found_despite_rounding_and_not_where_samples_mix(dtype, rounding, mixed):
+    dye = graph.Dye(4, torch.zeros(1, dtype=dtype))
+    u, twin = dye.fresh((3, 4, 5), outer=3)
+    one = torch.zeros_like(twin)
+    one[1, 2, 3] = twin.abs().max()
+    assert dye.find((u, twin + rounding * one), hint=3)[0] == 3
+    assert dye.find((u, twin + mixed * one), hint=3) == (None, True), "Expected: samples that mix by a thousandth are seen, in float32 too."

@@ -1,5 +1,6 @@
 """Every statement holds on random instances, every counterexample fails, and the ledger itself can tell the difference."""
 
+import importlib
 import inspect
 import math
 import re
@@ -20,6 +21,18 @@ def test_statement_holds(slug, run, seed):
     result = check(slug, seed + run)
     assert result.holds, str(result)
     assert result.worst_slack >= 0
+
+
+@pytest.mark.parametrize("slug", statements)
+def test_every_bound_is_nearly_attained_or_says_why_not(slug):
+    """A bound 5 % better than the statement's would fail on some instance, so a wrong constant is noticed."""
+    entry, result = statements[slug], check(slug, trials=None if statements[slug].draws_at_once else min(20, statements[slug].trials))
+    reason = {part.name: [why for name, why in entry.loose.items() if part.name.startswith(name)] for part in result.parts}
+    weak = {part.name: round(part.strength, 3) for part in result.parts if part.strength < 0.95 and not reason[part.name]}
+    assert not weak, (f"Given: in `{slug}` bounds that no instance comes near; so much of each would do: {weak}. Expected: 0.95 at least. "
+                      "Enter a witness with `@….witness(where)`, or say with `loose=` why there is none.")
+    idle = [name for name in entry.loose if not any(part.name.startswith(name) and part.strength < 0.95 for part in result.parts)]
+    assert not idle, f"Given: reasons for parts of `{slug}` that are sharp, or are not there: {idle}. Expected: none. Take them out."
 
 
 @pytest.mark.parametrize("slug", [slug for slug, entry in statements.items() if entry.counterexamples])
@@ -91,6 +104,55 @@ def test_rate_sees_a_wrong_slope():
 def test_coverage_sees_too_few_hits():
     assert core.coverage("x", 950, 1000, at_least=0.95).slack >= 0
     assert core.coverage("x", 900, 1000, at_least=0.95).slack < 0
+
+
+def test_strength_is_the_share_of_a_bound_that_would_pass():
+    assert core.at_most("x", [1.0, 3.0], [4.0, 4.0]).strength == 0.75 and core.at_least("x", [4.0, 5.0], [3.0, 1.0]).strength == 0.75
+    assert core.at_most("x", -4.0, -3.0).strength == 0.75 and core.at_least("x", -3.0, -4.0).strength == 0.75
+    assert core.at_most("x", -1.0, 3.0).strength == 0 and core.at_most("x", 0.0, 3.0).strength == 0
+    assert math.isnan(core.at_least("x", 1.0, 0.0).strength) and math.isnan(core.at_most("x", 1.0, math.inf).strength)
+    assert math.isnan(core.at_most("x", 1e-9, 2e-9, unit=1.0).strength) and math.isnan(core.identity("x", 1.0, 1.0).strength)
+
+
+def test_rounding_is_measured_by_the_unit():
+    assert core.at_least("x", 1e-9, 1.5e-9).slack < 0 <= core.at_least("x", 1e-9, 1.5e-9, unit=1.0).slack
+    assert core.at_least("x", 1e-9, 1.5e-9, unit=1e-3).slack < 0 and core.at_most("x", 2.0, 1.0, unit=0.5).slack < 0
+
+
+def test_rarely_sees_a_tail_that_is_too_heavy_and_knows_by_how_much_it_is_not():
+    tail = lambda t: math.exp(-2 * t)
+    claim = core.rarely("x", tail, delta=0.5)
+    assert claim.slack > 0 and claim.strength == pytest.approx(math.log(2) / 2) and claim.tightness == pytest.approx(1 / claim.strength)
+    assert core.rarely("x", tail, delta=0.1).slack < 0 and core.rarely("x", tail, delta=math.exp(-2)).slack >= 0
+
+
+def test_a_witness_counts_for_the_verdict_and_for_strength_but_not_for_tightness():
+    entry = core.Statement("x", "x", "lemma", "", ("none",), "x", run=lambda rng: iter([core.at_most("upper", 1.0, 2.0)]), trials=3)
+    assert entry.check(0).strength == 0.5
+    entry.witness("nearly there")(lambda rng: iter([core.at_most("upper", 1.9, 2.0)]))
+    result = entry.check(0)
+    assert result.holds and result.strength == 0.95 and result.tightness == 2.0 and result.trials == 3
+    entry.witness("beyond")(lambda rng: iter([core.at_most("upper", 2.1, 2.0)]))
+    assert not entry.check(0).holds
+
+
+WRONG = {  # statements that are false, or stronger than what is proved: constants that passed before there were witnesses
+    "generalization-tail": ("probabilistic_bounds", "generalization_tail", lambda f: lambda *a: 0.5 * f(*a)),
+    "fixed-predictor-tail": ("probabilistic_bounds", "fixed_predictor_tail", lambda f: lambda *a: 0.6 * f(*a)),
+    "generalization-range": ("deterministic_bounds", "generalization_range", lambda f: lambda gamma, *a: f(0.9 * gamma, *a)),
+    "width-near-isometry": ("architecture", "near_isometry_bounds", lambda f: lambda K, P: tuple(1 + (x - 1) / 2 for x in f(K, P))),
+    "risk-sandwich": ("gradient_energy", "risk_bounds", lambda f: lambda *a: (f(*a)[0], 0.7 * f(*a)[1])),
+    "excess-risk": ("deterministic_bounds", "_excess", lambda f: lambda *a: 0.6**2 * f(*a)),
+}
+
+
+@pytest.mark.parametrize("slug", WRONG)
+def test_a_wrong_constant_is_noticed(slug, monkeypatch):
+    module, name, wrong = WRONG[slug]
+    module = importlib.import_module(f"clt_utils.ledger.{module}")
+    assert check(slug, trials=None if statements[slug].draws_at_once else 5).holds
+    monkeypatch.setattr(module, name, wrong(getattr(module, name)))
+    assert not check(slug, trials=None if statements[slug].draws_at_once else 5).holds
 
 
 def test_unknown_slug_names_the_closest():

@@ -22,7 +22,7 @@ from clt_book import ROOT, fingerprint, generated, machine, table
 logger = logging.getLogger(__name__)
 TRIALS = 20  # a look at every build; the tests run each statement's own number
 PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", "proposition", "theorem"}
-COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightness", "Breaks when dropped")
+COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightness", "Strength", "Breaks when dropped")
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -61,7 +61,9 @@ def survey() -> list[dict[str, Any]]:
         path, line = inspect.getsourcefile(entry.run) or "", inspect.getsourcelines(entry.run)[1]
         entries.append({
             "slug": entry.slug, "title": entry.title, "kind": entry.kind, "paper": entry.paper, "chapter": entry.chapter,
-            "check": {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness, "trials": result.trials},
+            "check": {"holds": result.holds, "worst_slack": result.worst_slack, "tightness": result.tightness,
+                      "strength": result.strength, "trials": result.trials},
+            "loose": list(dict.fromkeys(entry.loose.values())),
             "counterexamples": [(dropped, not broken.holds) for dropped, broken in entry.broken(0)],
             "source": (str(Path(path).relative_to(ROOT).with_suffix("")), line),
         })
@@ -108,8 +110,14 @@ def cells(app: Sphinx, docname: str, entry: dict[str, Any]) -> list[list[nodes.N
         [nodes.Text(status), nodes.Text(", "), source_link(app, docname, *entry["source"])],
         [nodes.Text(number_or_dash(check["worst_slack"]))],
         [nodes.Text(number_or_dash(check["tightness"]))],
+        [nodes.Text("; ".join([strength(check["strength"]), *entry["loose"]]))],
         [nodes.Text("; ".join(dropped for dropped, _ in entry["counterexamples"]) or "–")],
     ]
+
+
+def strength(share: float) -> str:
+    """Rounded down: what stands there passes, a little less does not."""
+    return "–" if math.isnan(share) else f"{math.floor(share * 100 + 1e-6) / 100:.2f}"
 
 
 def number_or_dash(value: float) -> str:

@@ -3,13 +3,14 @@
 import math
 
 import torch
+from scipy import stats
 from torch import nn
 from torch.func import functional_call, jacrev
 
 from ..bounds import near_isometry_bounds
 from ..models import Skip
 from ..structure import extreme_eigenvalues, structure_matrix
-from .core import at_least, at_most, coverage, identity, statement
+from .core import at_least, at_most, coverage, identity, rarely, statement
 from .instances import normal, random_network
 
 CHAPTER = "trainability/architecture"
@@ -44,9 +45,9 @@ def _spread(A):
 
 
 def _dominates(name, larger, smaller):
-    """The claim larger ⪰ smaller, up to rounding relative to the larger: its smallest eigenvalue is 0 or more (1 is added)."""
+    """The claim larger ⪰ smaller, up to rounding relative to the larger: its smallest eigenvalue is 0 or more."""
     difference = extreme_eigenvalues(larger - smaller)[0] / _spread(larger)
-    return at_least(name, 1 + difference, bound=1.0)
+    return at_least(name, difference, bound=0.0, unit=1.0)
 
 
 @statement("mlp-structure", "A = Σ_l (‖a_{l−1}‖² + 1) G_l G_lᵀ, layer by layer", kind="proposition",
@@ -113,6 +114,16 @@ def depth_plain(rng):
     yield at_most("geometric", sensitivities, bound=gain**above)  # tanh has slopes of at most one
 
 
+@depth_plain.witness("One unit a layer, where tanh is steepest")
+def _(rng):
+    model = _plain_chain(rng, 5, 1, 0.7)
+    for layer in model[::2]:
+        layer.bias.data.zero_()
+    sensitivities, bounds = _product_bounds(model, torch.zeros(1, dtype=torch.float64))
+    yield at_most("product of gains", sensitivities, bound=bounds)
+    yield at_most("geometric", sensitivities, bound=0.7 ** torch.arange(4, -1, -1, dtype=torch.float64))
+
+
 @depth_plain.breaks("Skips: the same weights in h + F(h) keep the first layer's sensitivity above the product")
 def _(rng):
     plain, x = _plain_chain(rng, 12, 4, 0.5), normal(rng, 4)
@@ -132,6 +143,105 @@ def _(rng):
         layer.bias.data.fill_(2**0.5 - nn.functional.gelu(torch.tensor(2**0.5)).item())
     _, _, sensitivities = _layerwise(model, torch.zeros(1, dtype=torch.float64))
     yield at_most("product of norms", _top_singular_value(sensitivities[0]), bound=1.0)
+
+
+def _every_layer(rng, n_out, n_in, c):
+    """All matrices whose n_out rows are among ±√c q_k, q_k the rows of a random orthogonal matrix, (N, n_out, n_in).
+
+    Drawn at random, the rows are symmetric and independent, and their entries are uncorrelated with variance c/n_in.
+    """
+    Q, _ = torch.linalg.qr(normal(rng, n_in, n_in))
+    index = torch.cartesian_prod(*[torch.arange(2 * n_in)] * n_out).reshape(-1, n_out)
+    return c**0.5 * torch.cat([Q, -Q])[index]
+
+
+def _after(layers, x, activation=torch.relu, bias=0.0):
+    """a_0, a_1, … of every choice of the layers' matrices: a new axis for each layer, (…, n_l); means over all are expectations."""
+    activations = [x]
+    for W in layers:
+        activations.append(activation(torch.einsum("koi,...i->...ko", W, activations[-1]) + bias))
+    return activations
+
+
+def _mean_square(a):
+    return a.square().mean()
+
+
+def _backwards(layers, activations, second):
+    """E[uuᵀ | the layers up to l] for u = ∂f/∂a_l, l = D … 0, each (…, n_l, n_l), from ``second`` = E[wwᵀ] of the head w."""
+    moments = [second.expand(*activations[-1].shape[:-1], *second.shape)]
+    for W, a in zip(reversed(layers), reversed(activations[1:])):
+        passed = (a > 0).double()[..., None] * W
+        moments.append((passed.mT @ moments[-1] @ passed).mean(-3))
+    return moments[::-1]
+
+
+@statement("variance-propagation", "A random ReLU layer multiplies the mean square by c/2, forwards and backwards", kind="proposition",
+           assumptions=("ReLU, no biases, nothing but dense layers", "the layers' rows are independent of each other",
+                        "a row and its negative are equally likely", "a row's entries are uncorrelated, of variance c over the fan-in"),
+           chapter=CHAPTER, trials=8, words="e5b12d2c")
+def variance_propagation(rng):
+    c, widths = rng.uniform(0.2, 4.0), [int(n) for n in rng.integers(2, 4, size=3)] + [2]
+    layers = [_every_layer(rng, n_out, n_in, c) for n_in, n_out in zip(widths, widths[1:])]
+    x = normal(rng, widths[0])
+    activations = _after(layers, x)
+    for before, after in zip(activations, activations[1:]):
+        yield identity("forwards, over all weights", _mean_square(after), c / 2 * _mean_square(before))
+    eye = torch.eye(2, dtype=torch.float64)
+    for left, (a, moment) in enumerate(zip(reversed(activations), reversed(_backwards(layers, activations, c / 2 * eye)))):
+        alive, n = moment[a.any(-1)], a.shape[-1]
+        yield identity("backwards, given the layers below", n * alive, (c / 2) ** left * c * torch.eye(n).double().expand_as(alive))
+    for name, c, start in (("PyTorch's default: c = 1/3", 1 / 3, None), ("He's: c = 2", 2.0, nn.init.kaiming_normal_)):
+        a = x.expand(20_000, -1)
+        for n_out in (3, 4):
+            layer = _seeded(rng, lambda: nn.Linear(a.shape[1], len(a) * n_out, bias=False))  # one layer for each draw
+            if start:
+                start(layer.weight)
+            W = layer.weight.detach().view(len(a), n_out, -1)
+            a = torch.relu((W @ a[..., None])[..., 0])
+        squares = a.square().mean(-1)
+        off = (squares.mean() - (c / 2) ** 2 * _mean_square(x)).abs()
+        yield at_most(name + ", in standard errors", off / (squares.std() / len(a) ** 0.5), bound=5.0)
+
+
+def _two_layers(rng, c=2.0):
+    return [_every_layer(rng, 2, 3, c), _every_layer(rng, 2, 2, c)], normal(rng, 3)
+
+
+@variance_propagation.breaks("Weights with a mean: a row and its negative are no longer equally likely")
+def _(rng):
+    (first, second), x = _two_layers(rng)
+    _, a, b = _after([first, second + 0.5], x)
+    yield identity("forwards", _mean_square(b), (2 + 2 * 0.5**2) / 2 * _mean_square(a))  # c of E w² = (c + nm²)/n
+
+
+@variance_propagation.breaks("Mean zero is not symmetry: weights 2 and −1 with probabilities 1/3 and 2/3, of variance 2")
+def _(rng):
+    W = torch.tensor([2.0, -1.0, -1.0]).double().view(3, 1, 1)
+    x, a = _after([W], torch.ones(1).double())
+    yield identity("forwards", _mean_square(a), _mean_square(x))
+
+
+@variance_propagation.breaks("An activation that is not positively homogeneous: tanh")
+def _(rng):
+    (first, _), x = _two_layers(rng)
+    _, a = _after([first], x, torch.tanh)
+    yield identity("forwards", _mean_square(a), _mean_square(x))
+
+
+@variance_propagation.breaks("Biases: they put the same floor under every layer")
+def _(rng):
+    (first, _), x = _two_layers(rng, c=1 / 3)
+    _, a = _after([first], x, bias=0.3)
+    yield identity("forwards", _mean_square(a), _mean_square(x) / 6)
+
+
+@variance_propagation.breaks("The same weights in every layer, as in a recurrent network")
+def _(rng):
+    W = _every_layer(rng, 1, 1, 2.0)
+    _, a = _after([W], normal(rng, 1))
+    again = torch.relu((W @ a[..., None])[..., 0])
+    yield identity("forwards", _mean_square(again), _mean_square(a))
 
 
 def _branch_slopes(blocks, h):
@@ -168,6 +278,24 @@ def depth_skip(rng):
     yield at_most("upper", singular[0], bound=(1 + b) ** depth)
     yield at_least("lower, any depth", singular[-1], bound=(1 - c / 2) ** 2)  # the smallest of (1 − c/D)^D over D ≥ 2
     yield at_most("upper, any depth", singular[0], bound=math.exp(c))
+
+
+@depth_skip.witness("One unit: all branches add, or all take away")
+def _(rng):
+    for sign, depth, c in ((1, 64, 0.5), (-1, 2, 1.5)):
+        model, h = _skip_chain(rng, depth, 1, c / depth), torch.zeros(1, dtype=torch.float64)
+        for module in model:
+            module.block[0].weight.data.fill_(1.0), module.block[0].bias.data.zero_()
+            module.block[2].weight.data.fill_(sign * c / depth / 2), module.block[2].bias.data.zero_()
+        b = _branch_slopes(model, h).max()
+        singular = torch.linalg.svdvals(jacrev(model)(h))
+        yield at_most("branches", b, bound=c / depth)
+        if sign > 0:
+            yield at_most("upper", singular[0], bound=(1 + b) ** depth)
+            yield at_most("upper, any depth", singular[0], bound=math.exp(c))
+        else:
+            yield at_least("lower", singular[-1], bound=(1 - b) ** depth)
+            yield at_least("lower, any depth", singular[-1], bound=(1 - c / 2) ** 2)
 
 
 @depth_skip.breaks("ReLU after the sum, as in the original residual network: what it cuts is lost")
@@ -223,6 +351,21 @@ def _inside(A, K, P):
     return int(((low >= lower) & (high <= upper)).sum())
 
 
+@width_near_isometry.witness("The three steps of the proof, each where it is nearly attained; all three at once never are")
+def _(rng):
+    K, P = 10**18, 10**8
+    lower, upper = near_isometry_bounds(K, P)
+    slope = (upper - 1) / (K - 1)  # of one inner product, √(6 ln K/(P − 1)): but for a share 1/K³ of all pairs
+    between = stats.beta(0.5, (P - 1) / 2)  # the squared inner product of two directions
+    yield rarely("two rows", lambda t: between.sf((t * slope) ** 2), delta=float(K) ** -3)
+    K, P = 50, 5000
+    lower, upper = near_isometry_bounds(K, P)
+    shortest = lower + upper - 1  # (1 − 2 ln K/P)², a row's squared length: but for a share 1/K² of all rows
+    yield rarely("a short row", lambda t: min(1.0, (1 - t * (1 - shortest**0.5)) ** P), delta=K**-2.0)
+    alike = torch.full((K, K), (upper - 1) / (K - 1), dtype=torch.float64).fill_diagonal_(1.0)
+    yield at_most("all inner products at their limit", extreme_eigenvalues(alike[None])[1], bound=upper)
+
+
 @width_near_isometry.breaks("Dependent rows: logits that share their last hidden layer have gradients with a common direction")
 def _(rng):
     model = _seeded(rng, lambda: nn.Sequential(nn.Linear(20, 60), nn.ReLU(), nn.Linear(60, 60), nn.ReLU(), nn.Linear(60, 3)))
@@ -257,6 +400,14 @@ def sparsity(rng):
                 p.data *= mask[k]
         full, kept = structure_matrix(model, inputs), _keeping(model, inputs, mask)
         yield _dominates(f"{name}: A ⪰ A_kept", full, kept)
+        yield at_most(f"{name}: λ_max", extreme_eigenvalues(kept)[1], bound=extreme_eigenvalues(full)[1])
+
+
+@sparsity.witness("Nothing is pruned")
+def _(rng):
+    model, inputs, _ = random_network(rng)
+    full, kept = structure_matrix(model, inputs), _keeping(model, inputs, {k: torch.ones_like(p) for k, p in model.named_parameters()})
+    for name in ("frozen", "pruned at zero"):
         yield at_most(f"{name}: λ_max", extreme_eigenvalues(kept)[1], bound=extreme_eigenvalues(full)[1])
 
 
@@ -306,12 +457,23 @@ def _tied_pair(rng, s, width, K):
     return _Stack([layer] * s, head), _Stack(copies, head), normal(rng, 3, width)
 
 
+@sharing.witness("Two uses that agree: one weight at two positions with the same input")
+def _(rng):
+    tied, untied, x = _two_positions(rng)
+    yield at_most("λ_max", extreme_eigenvalues(structure_matrix(tied, x))[1], bound=2 * extreme_eigenvalues(structure_matrix(untied, x))[1])
+
+
+def _two_positions(rng):
+    """A weight that is used at two positions, two weights in its place, and an input."""
+    x = torch.ones(1, 2, dtype=torch.float64)
+    twice = nn.Conv1d(1, 1, 1, bias=False).double()
+    tied = nn.Sequential(nn.Unflatten(1, (1, 2)), twice, nn.Flatten(), _frozen_sum())
+    return tied, nn.Sequential(_seeded(rng, lambda: _Scale(2)), _frozen_sum()), x
+
+
 @sharing.breaks("The factor s left out: uses that agree add up to s² of one, against s of them apart")
 def _(rng):
-    x = torch.ones(1, 2, dtype=torch.float64)
-    twice = nn.Conv1d(1, 1, 1, bias=False).double()  # one weight at two positions
-    tied = nn.Sequential(nn.Unflatten(1, (1, 2)), twice, nn.Flatten(), _frozen_sum())
-    untied = nn.Sequential(_seeded(rng, lambda: _Scale(2)), _frozen_sum())
+    tied, untied, x = _two_positions(rng)
     shared, separate = extreme_eigenvalues(structure_matrix(tied, x))[1], extreme_eigenvalues(structure_matrix(untied, x))[1]
     yield at_most("λ_max", shared, bound=separate)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ..duality import BINARY, GINI, POISSON, SHANNON, SQUARED, ZOO, bregman_divergence, dual, fenchel_young_loss, power
+from ..duality import BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, ZOO, bregman_divergence, dual, fenchel_young_loss, power
 from ..entropy import conditional_entropy
 from .core import at_least, at_most, identity, statement
 from .instances import inside, normal
@@ -13,7 +13,7 @@ CHAPTER = "foundations/conjugate-learning"
 
 @statement("conjugate-learning", "Statistic, generator, dual model, Fenchel–Young loss and prediction fit together",
            kind="definition", paper="Definition 1", chapter=CHAPTER, trials=40,
-           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E|Φ(T(Y))| finite"), words="dd775d32")
+           assumptions=("Φ closed, proper and strictly convex", "targets T(y) in dom Φ", "E‖T(Y)‖ and E|Φ(T(Y))| finite"), words="dd775d32")
 def conjugate_learning(rng):
     K = int(rng.integers(2, 6))
     for generator in ZOO:
@@ -30,6 +30,15 @@ def conjugate_learning(rng):
                        weights @ fenchel_young_loss(generator, targets, best.expand(6, K)))
 
 
+@conjugate_learning.witness("Outputs a thousandth away from the best ones")
+def _(rng):
+    for generator in ZOO:
+        targets, weights = inside(rng, generator, 6, 3), torch.from_numpy(rng.dirichlet(np.ones(6)))
+        best = dual(generator, weights @ targets)
+        loss, least = (weights @ fenchel_young_loss(generator, targets, f.expand(6, 3)) for f in (best + 1e-3 * normal(rng, 3), best))
+        yield at_least(f"the mean is best ({generator.name})", loss, least)
+
+
 @conjugate_learning.breaks("Another generator's prediction: softmax on top of the sparsemax loss")
 def _(rng):
     f, target = normal(rng, 4).requires_grad_(), torch.tensor(int(rng.integers(4)))
@@ -37,15 +46,17 @@ def _(rng):
     yield identity("gradient = residual", gradient, SHANNON.predict(f.detach()) - torch.eye(4, dtype=f.dtype)[target])
 
 
-@conjugate_learning.breaks("A domain without the prior: counts cannot be negative, yet the squared loss predicts below zero")
+@conjugate_learning.breaks("Targets outside dom Φ: Huber's box holds every prediction, so a mean beyond it cannot be predicted")
 def _(rng):
-    yield at_least("prediction in the domain", POISSON.contains(SQUARED.predict(normal(rng, 3) - 3)).double(), 1.0)
+    targets = 1.5 + torch.from_numpy(rng.uniform(0, 1, (6, 3)))
+    mean = targets.mean(0)
+    yield identity("the mean can be predicted", HUBER.predict(dual(SQUARED, mean)), mean)
 
 
 @statement("bregman-characterization", "A loss that every mean minimizes is the Bregman divergence of the loss itself, frozen",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
            assumptions=("ℓ(y, ν) ≥ 0 on an open convex set, ℓ(y, y) = 0, C¹ in the prediction ν",
-                        "E Y is the unique best prediction for every distribution with finitely many values"), words="d692aed3")
+                        "E Y is the unique best prediction for every distribution with finitely many values"), words="eb66d95a")
 def bregman_characterization(rng):
     K = int(rng.integers(1, 4))
     for name, generator in _STRICTLY_CONVEX.items():
@@ -57,9 +68,23 @@ def bregman_characterization(rng):
 
         yield from _mean_is_best(f" ({name})", loss, points, weights, elsewhere)
         yield from _rebuilt(f" ({name})", loss, points, elsewhere, frozen)
+    for name, loss in _NO_BREGMAN.items():  # so for some law the mean is not even stationary
+        points, weights = _skewed(rng)
+        mean = (weights @ points).requires_grad_()
+        slope, = torch.autograd.grad(weights @ loss(points, mean), mean)
+        not_rebuilt = next(_rebuilt("", loss, points, points.mean(0) + 0.3, points[2])).slack < -1e-3
+        yield at_least(f"not rebuilt, so the mean is not best ({name})", float(not_rebuilt and slope.abs() > 0.01), 1.0)
 
 
 _STRICTLY_CONVEX = {"squared": SQUARED, "binary": BINARY, "Poisson": POISSON, "power": power(3.0)}
+
+
+_NO_BREGMAN = {
+    "fourth power": lambda y, nu: (y - nu)[..., 0] ** 4,
+    "log cosh": lambda y, nu: (y - nu)[..., 0].cosh().log(),
+    "weighted square": lambda y, nu: (1 + y.square())[..., 0] * (y - nu)[..., 0].square(),
+    "exponential": lambda y, nu: (y - nu)[..., 0].exp() - 1 - (y - nu)[..., 0],
+}
 
 
 def _mean_is_best(suffix, loss, points, weights, elsewhere):
@@ -74,6 +99,14 @@ def _rebuilt(suffix, loss, points, nu, frozen):
     slope, = torch.autograd.grad(loss(at[None], frozen).sum(), at)
     rebuilt = loss(points, frozen) - loss(nu[None], frozen) - (points - nu) @ slope
     yield identity("rebuilt from itself" + suffix, rebuilt.detach(), loss(points, nu))
+
+
+@bregman_characterization.witness("A prediction close to the mean")
+def _(rng):
+    for name, generator in _STRICTLY_CONVEX.items():
+        points, weights = inside(rng, generator, 5, 2), torch.from_numpy(rng.dirichlet(np.ones(5)))
+        yield from _mean_is_best(f" ({name})", lambda y, nu: bregman_divergence(generator, y, nu.expand(y.shape)), points, weights,
+                                 (weights @ points) * (1 + 1e-3))
 
 
 def _scalar_loss(loss):
@@ -106,7 +139,7 @@ def _(rng):
 
 @statement("risk-decomposition", "The risk is the conditional entropy of the labels plus the loss against the label law",
            kind="theorem", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
-           assumptions=("E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="b3e95c4c")
+           assumptions=("E‖T(Y)‖ and E|Φ(T(Y))| finite", "the loss is the one Φ generates"), words="89856fcf")
 def risk_decomposition(rng):
     n, K = int(rng.integers(2, 7)), int(rng.integers(2, 6))
     joint, outputs = rng.dirichlet(np.full(n * K, 0.5)).reshape(n, K) + 1e-9, normal(rng, n, K)
@@ -208,7 +241,7 @@ def _(rng):
     yield identity("w = Σ X_iᵀ(μ_i − ν_i)/(λn)", best, target - best)
 
 
-@statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and costs nothing",
+@statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and raises no loss",
            kind="proposition", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
            assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"), words="af685393")
 def prior_as_domain(rng):
@@ -217,6 +250,16 @@ def prior_as_domain(rng):
     for name, project in PRIORS.items():
         yield from _inside_and_no_worse(f" ({name})", project, f, project(2 * normal(rng, K)))
     yield identity("sparsemax is the projection onto the simplex", GINI.predict(f), PRIORS["simplex"](f))
+    yield from _other_generators(f, PRIORS["box"](normal(rng, K)))
+
+
+def _other_generators(f, target):
+    """Restricting the domain of any generator keeps predictions in it and does not raise the loss, here to [0, 1]^K."""
+    for name, generator in (("power", power(3.0)), ("Poisson", POISSON)):
+        best = generator.predict(f).clamp(0, 1)  # coordinate by coordinate, the maximizer of μf − φ(μ) on the interval
+        loss = generator.value(target) - generator.value(best) - f @ (target - best)
+        yield at_most(f"loss no larger ({name})", loss, fenchel_young_loss(generator, target, f), unit=1.0)
+        yield at_least(f"loss not negative ({name})", loss, 0.0, unit=1.0)
 
 
 def _project_onto_simplex(f):
@@ -248,8 +291,18 @@ def _inside_and_no_worse(suffix, project, f, target):
     yield identity("prediction = nearest point" + suffix, prediction, nearest)
     yield identity("prediction in C" + suffix, project(nearest), nearest)
     yield at_most("no farther from the target" + suffix, (nearest - target).norm(), (f - target).norm())
-    yield at_most("loss no larger" + suffix, 0.5 * target.square().sum() + conjugate.detach() - target @ f,
-                  0.5 * (f - target).square().sum())
+    loss, square = 0.5 * target.square().sum() + conjugate.detach() - target @ f, 0.5 * (f - target).square().sum()
+    yield at_most("loss no larger" + suffix, loss, square)
+    yield identity("it forgives ½dist²" + suffix, 1 + loss, 1 + square - 0.5 * (f - nearest).square().sum())
+
+
+@prior_as_domain.witness("Outputs that all but obey the prior")
+def _(rng):
+    f = 2 * normal(rng, 3)
+    for name, project in PRIORS.items():
+        yield from _inside_and_no_worse(f" ({name})", project, project(f) + 1e-3 * normal(rng, 3), project(2 * normal(rng, 3)))
+    yield from _other_generators(torch.tensor([-1.0, -2.0]).double(), torch.tensor([0.9, 0.9]).double())
+    yield from _other_generators(torch.tensor([0.1, 0.2]).double(), torch.tensor([0.9, 0.9]).double())
 
 
 @prior_as_domain.breaks("A target outside C: the prediction stays inside and moves away from it")
@@ -262,3 +315,10 @@ def _(rng):
 def _(rng):
     f, target = torch.tensor([rng.uniform(0.1, 0.5)]), torch.tensor([-1.0]).double()
     yield from _inside_and_no_worse("", torch.sign, f.double(), target)
+
+
+@prior_as_domain.breaks("Another Φ than ½‖·‖²: with ½μᵀdiag(9, 1)μ a line through the target can move the prediction away from it")
+def _(rng):
+    Q, line = torch.tensor([9.0, 1.0]).double(), torch.tensor([0.5, 1.5]).double()
+    free = Q * line * rng.uniform(0.5, 1)  # the worst direction; the target is 0
+    yield at_most("no farther from the target", (line * (line @ (Q * free)) / (line @ (Q * line))).norm(), free.norm())

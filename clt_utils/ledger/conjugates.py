@@ -62,10 +62,19 @@ def fenchel_young_inequality(rng):
     x, values = random_finite_function(rng)
     values = lower_hull(x, values)
     slopes = np.diff(values) / np.diff(x)
-    i, f = int(rng.integers(len(x))), rng.normal() * 2
-    is_subgradient = (i == 0 or slopes[i - 1] <= f) and (i == len(x) - 1 or f <= slopes[i])
+    i = int(rng.integers(len(x)))
+    f = rng.choice([rng.normal() * 2, slopes[max(i - 1, 0):i + 1].mean()])  # often a slope between the two
+    is_subgradient = (i == 0 or slopes[i - 1] <= f + 1e-12) and (i == len(x) - 1 or f - 1e-12 <= slopes[i])
     gap = values[i] + conjugate_of(x[:, None], values, np.array([[f]]))[0] - x[i] * f
     yield identity("equality iff subgradient", float(gap < 1e-9), float(is_subgradient))
+
+
+@fenchel_young_inequality.witness("f = ∇Φ(μ), up to a millionth")
+def _(rng):
+    for g in ZOO:
+        mu = inside(rng, g, 4, 3)
+        f = dual(g, mu) * (1 + 1e-6)
+        yield at_least(f"inequality ({g.name})", g.value(mu) + g.conjugate(f), inner(mu, f))
 
 
 @fenchel_young_inequality.breaks("f = ∇Φ(μ) without convexity: at the hilltop of a double well the slope 0 is no subgradient")
@@ -78,13 +87,15 @@ def _(rng):
 
 @statement("biconjugation", "Conjugating twice gives back exactly the closed convex functions", kind="theorem",
            paper="Lemma 3, part", assumptions=("Φ proper", "Φ convex", "Φ closed (lower semicontinuous)"),
-           chapter=CHAPTER, trials=10, words="5317fa7d")
+           chapter=CHAPTER, trials=10, words="11f5951c")
 def biconjugation(rng):
     x, values = random_finite_function(rng)
     hull = lower_hull(x, values)
     yield identity("Φ** is the convex hull", biconjugate_of(x, values), hull)
     yield at_most("Φ** below Φ", biconjugate_of(x, values), values, tol=1e-6)  # slopes up to 10⁴ cost four digits
     yield identity("Φ convex: Φ** = Φ", biconjugate_of(x, hull), hull)
+    if (values - hull).max() > 1e-3:  # the other direction: not convex, so something is lost
+        yield at_least("not convex: Φ** ≠ Φ", float((values - biconjugate_of(x, values)).max() > 1e-4), 1.0)
     g = ZOO[rng.integers(len(ZOO))]
     mu = inside(rng, g, 1, int(rng.integers(2, 5)))[0]
     yield identity("zoo", _biconjugate(g, mu), g.value(mu), tol=1e-7)
@@ -223,6 +234,8 @@ def convexity_smoothness_duality(rng):
                       difference.norm(dim=-1) / g.strong_convexity)
         if g is SHANNON:
             yield at_most("Φ* smooth (Shannon, ℓ₁ and ℓ∞)", (g.predict(f) - g.predict(h)).abs().sum(-1), (f - h).abs().amax(-1))
+            below = t * g.value(mu) + (1 - t) * g.value(nu) - g.value(t[:, None] * mu + (1 - t)[:, None] * nu)
+            yield at_least("Φ strongly convex (Shannon, ℓ₁)", below, 0.5 * t * (1 - t) * (mu - nu).abs().sum(-1) ** 2, unit=1.0)
     # the other direction, from a smooth conjugate to a strongly convex Φ: Φ*(f) = Σ_i log cosh(a_i f), smooth with L = Σ a_i²
     a = rng.uniform(0.2, 2, 3)
     mu, nu = torch.from_numpy(rng.uniform(-0.95, 0.95, (2, 8)) * a.sum())
@@ -232,8 +245,9 @@ def convexity_smoothness_duality(rng):
 
 def _strong_convexity(name, value, sigma, mu, nu, t):
     """Φ at a point between μ and ν lies below the chord by at least (σ/2) t(1−t) ‖μ − ν‖²."""
-    between = value(t[:, None] * mu + (1 - t)[:, None] * nu)
-    return at_most(name, between + sigma / 2 * t * (1 - t) * (mu - nu).square().sum(-1), t * value(mu) + (1 - t) * value(nu))
+    chord = t * value(mu) + (1 - t) * value(nu)
+    below = chord - value(t[:, None] * mu + (1 - t)[:, None] * nu)
+    return at_least(name, below, sigma / 2 * t * (1 - t) * (mu - nu).square().sum(-1), unit=1 + float(chord.abs().max()))
 
 
 def _log_cosh_value(a, mu):
@@ -245,17 +259,35 @@ def _log_cosh_value(a, mu):
     return torch.tensor(values, dtype=mu.dtype)
 
 
+@convexity_smoothness_duality.witness("Two classes close to the fair coin", {
+    "Φ strongly convex (Tsallis": "σ = 1 is the constant in ℓ_s, s = 2/(3−α); in ℓ₂ 2^(2−α) seems to do, √2 here",
+    "Φ* smooth (Tsallis": "as for Φ"})
+def _(rng):
+    t, step = torch.full((1,), 0.5, dtype=torch.float64), torch.tensor([[0.03, -0.03]], dtype=torch.float64)
+    for g in (SQUARED, SHANNON, BINARY, GINI, tsallis(1.5), HUBER):
+        centre = g.predict(torch.zeros(1, 2, dtype=torch.float64))
+        yield _strong_convexity(f"Φ strongly convex ({g.name})", g.value, g.strong_convexity, centre + step, centre - step, t)
+        yield at_most(f"Φ* smooth ({g.name})", (g.predict(step) - g.predict(-step)).norm(), 2 * step.norm() / g.strong_convexity)
+    yield at_most("Φ* smooth (Shannon, ℓ₁ and ℓ∞)", (SHANNON.predict(step) - SHANNON.predict(-step)).abs().sum(), 2 * step.abs().amax())
+    below = SHANNON.value(0.5 + step) - SHANNON.value(torch.full((2,), 0.5, dtype=torch.float64))
+    yield at_least("Φ strongly convex (Shannon, ℓ₁)", below, 0.125 * (2 * step).abs().sum(-1) ** 2)
+    a, mu = np.array([1.0, 0.5, 2.0]), torch.tensor([[0.05]], dtype=torch.float64)
+    yield _strong_convexity("Φ* smooth ⇒ Φ strongly convex", lambda m: _log_cosh_value(a, m), 1 / (a**2).sum(), mu, -mu, t)
+
+
 @convexity_smoothness_duality.breaks("Strictly but not strongly convex: for ¼μ⁴ the prediction f^(1/3) is infinitely steep at 0")
 def _(rng):
     f = 1e-9 * normal(rng, 2, 1)
     yield at_most("Φ* smooth, σ = 10⁻³", (power(4).predict(f[0]) - power(4).predict(f[1])).abs(), (f[0] - f[1]).abs() / 1e-3)
 
 
-@convexity_smoothness_duality.breaks("Norms that are not dual: Shannon's σ = 2 belongs to ℓ₂, in ℓ₁ it is 1")
+@convexity_smoothness_duality.breaks("Norms that are not dual: σ of ½μᵀMμ in ℓ∞ with outputs measured in ℓ₂; the dual is ℓ₁")
 def _(rng):
-    f = torch.tensor([0.1, -0.1], dtype=torch.float64)
-    difference = SHANNON.predict(f) - SHANNON.predict(-f)
-    yield at_most("Φ* smooth", difference.abs().sum(), (2 * f).abs().amax() / 2)
+    c = rng.uniform(0.6, 0.9)
+    M, f = torch.tensor([[1.0, -c], [-c, 1.0]], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    corners = torch.tensor([[1.0, s] for s in np.linspace(-1, 1, 201)], dtype=torch.float64)  # of the ball of ℓ∞, up to symmetries
+    sigma = (corners @ M * corners).sum(-1).min()
+    yield at_most("Φ* smooth", torch.linalg.solve(M, f).abs().amax(), f.norm() / sigma)
 
 
 @statement("conjugate-calculus", "How conjugates follow scaling, shifting, sums, order and infimal convolution", kind="lemma",
@@ -280,6 +312,24 @@ def conjugate_calculus(rng):
     f, h = 2 * normal(rng, 5, 4), normal(rng, 5, 4)
     best = f - GINI.predict(f)
     yield identity("(Φ₁+Φ₂)* is attained", GINI.conjugate(f), 0.5 * (f - best).square().sum(-1) + best.amax(-1))
+    yield at_most("(Φ₁+Φ₂)* is the smallest", GINI.conjugate(f), 0.5 * (f - h).square().sum(-1) + h.amax(-1))
+    # (½‖·‖² + indicator of the box [−1, 1]^K)* = min over h of ½‖f − h‖² + ‖h‖₁
+    best = f - HUBER.predict(f)
+    yield identity("(Φ₁+Φ₂)* is attained", HUBER.conjugate(f), 0.5 * (f - best).square().sum(-1) + best.abs().sum(-1))
+    yield at_most("(Φ₁+Φ₂)* is the smallest", HUBER.conjugate(f), 0.5 * (f - h).square().sum(-1) + h.abs().sum(-1))
+    # (Σ μ log μ − μ + indicator of sums of one)* = min over c of Σ exp(f − c) + c; on the simplex the first is Shannon's Φ less 1
+    best, other = SHANNON.conjugate(f), normal(rng, 5)
+    yield identity("(Φ₁+Φ₂)* is attained", SHANNON.conjugate(f) + 1, POISSON.conjugate(f - best[:, None]) + best)
+    yield at_most("(Φ₁+Φ₂)* is the smallest", SHANNON.conjugate(f) + 1, POISSON.conjugate(f - other[:, None]) + other)
+
+
+@conjugate_calculus.witness("Two functions equal where the supremum is attained; the best h but for a thousandth")
+def _(rng):
+    x, u, f = rng.normal(size=(7, 2)), rng.normal(size=7), rng.normal(size=(1, 2))
+    raised = u + np.where(np.arange(7) == (f @ x.T - u).argmax(), 0.0, 1.0)
+    yield at_least("order reversal", conjugate_of(x, u, f), conjugate_of(x, raised, f))
+    f = 2 * normal(rng, 1, 4)
+    h = f - GINI.predict(f) + 1e-3
     yield at_most("(Φ₁+Φ₂)* is the smallest", GINI.conjugate(f), 0.5 * (f - h).square().sum(-1) + h.amax(-1))
 
 

@@ -16,12 +16,22 @@ An entry is a generator function that draws one random instance and yields *clai
 
 The check runs the function many times and every claim must hold; the counterexample drops an assumption and at least
 one of its claims must fail. What a pass means, and what it does not prove, is said by type in ``A_PASS_MEANS``.
+
+Random instances seldom come close to a bound, so a wrong constant could pass. A *witness* is an instance that does, and the
+check runs it too::
+
+    @residual_sandwich.witness("A residual along one eigenvector: the sides meet their bounds")
+    def _(rng):
+        ...
+        yield at_most("upper", residual, bound=energy / lam_min)
+
+How wrong a constant may be before the check notices is its *strength*, see ``Part``.
 """
 
 import difflib
 import html
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,6 +62,8 @@ class Claim:
         kind: "identity", "inequality", "rate" or "probability".
         slack: How far the claim is from failing, relative; the claim holds iff ``slack >= 0``.
         tightness: bound ÷ actual value; 1 is equality, nan where there is no bound to compare.
+        strength: The share of the bound, in [0, 1], that this instance would forgive: a wrong bound between it and 1 passes here.
+            nan where there is no constant to get wrong.
 
     Example:
         >>> from clt_utils.ledger.core import at_most
@@ -64,6 +76,7 @@ class Claim:
     kind: str
     slack: float
     tightness: float = math.nan
+    strength: float = math.nan
 
 
 def identity(name: str, left: Any, right: Any, tol: float = 1e-08) -> Claim:
@@ -86,30 +99,31 @@ def identity(name: str, left: Any, right: Any, tol: float = 1e-08) -> Claim:
     return Claim(name, "identity", float(tol - np.abs(left - right).max() / scale), 1.0)
 
 
-def at_most(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
+def at_most(name: str, value: Any, bound: Any, tol: float = 1e-09, unit: float = 0.0) -> Claim:
     """``value <= bound`` entrywise; the worst entry counts.
 
     Args:
         name: Which part of the statement this is.
         value, bound: Numbers, arrays or tensors that broadcast.
         tol: The relative rounding error that is forgiven.
+        unit: Rounding is relative to at least this: the size of what was subtracted to get there.
 
     Returns:
         A ``Claim``.
 
     Example:
         >>> claim = at_most("upper", [1.0, 3.0], bound=[4.0, 4.0])
-        >>> round(claim.tightness, 3)  # of the worst entry
-        1.333
+        >>> round(claim.tightness, 3), claim.strength  # of the worst entry: three quarters of the bound would do
+        (1.333, 0.75)
     """
-    return _inequality(name, value, bound, tol, sign=1)
+    return _inequality(name, value, bound, tol, unit, sign=1)
 
 
-def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
+def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09, unit: float = 0.0) -> Claim:
     """``value >= bound`` entrywise; the worst entry counts.
 
     Args:
-        name, value, bound, tol: As in ``at_most``.
+        name, value, bound, tol, unit: As in ``at_most``.
 
     Returns:
         A ``Claim``.
@@ -118,19 +132,23 @@ def at_least(name: str, value: Any, bound: Any, tol: float = 1e-09) -> Claim:
         >>> at_least("lower", 1.0, bound=2.0).slack >= 0
         False
     """
-    return _inequality(name, value, bound, tol, sign=-1)
+    return _inequality(name, value, bound, tol, unit, sign=-1)
 
 
-def _inequality(name: str, value: Any, bound: Any, tol: float, sign: int) -> Claim:
+def _inequality(name: str, value: Any, bound: Any, tol: float, unit: float, sign: int) -> Claim:
     value, bound = np.broadcast_arrays(_array(value), _array(bound))
     finite = np.isfinite(bound)
-    scale = np.where(finite, np.maximum(np.maximum(np.abs(value), np.abs(np.where(finite, bound, 0))), 1e-300), 1.0)
+    larger = np.maximum(np.abs(value), np.abs(np.where(finite, bound, 0)))
+    scale = np.where(finite, np.maximum(larger, max(unit, 1e-300)), 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         slack = sign * (bound - value) / scale + tol
         tightness = bound / value
+        share = np.clip(np.minimum(value / bound, bound / value), 0, 1)
     slack = np.where(np.isnan(slack), -np.inf, slack)  # a NaN is never a pass
     worst = int(slack.argmin())
-    return Claim(name, "inequality", float(slack.flat[worst]), float(tightness.flat[worst]))
+    tells = finite & (np.abs(bound) > 1e-6 * unit) & (bound != 0)  # of zero, and of what rounding drowns, no multiple is wrong
+    strength = float(np.where(value == 0, 0.0, share)[tells].max()) if tells.any() else math.nan
+    return Claim(name, "inequality", float(slack.flat[worst]), float(tightness.flat[worst]), strength)
 
 
 def rate(name: str, x: Any, y: Any, slope: float, tol: float = 0.0, confidence: float = 0.99) -> Claim:
@@ -177,6 +195,30 @@ def coverage(name: str, hits: int, draws: int, at_least: float, confidence: floa
     return Claim(name, "probability", float(upper - at_least), float(at_least / max(hits / draws, 1e-300)))
 
 
+def rarely(name: str, tail: Callable[[float], float], delta: float, tol: float = 1e-9) -> Claim:
+    """A bound is exceeded with probability at most ``delta``, where that probability is known exactly.
+
+    Args:
+        name: Which part of the statement this is.
+        tail: The probability that the value exceeds t times the bound, a function of t that does not grow.
+        delta: The probability with which the bound may fail.
+        tol: The relative rounding error that is forgiven.
+
+    Returns:
+        A ``Claim``; it knows with what share of the bound the probability would still be ``delta`` at most.
+
+    Example:
+        >>> claim = rarely("a standard normal number beyond √(2 ln 1/δ)", lambda t: stats.norm.sf(t * 1.7941), delta=0.2)
+        >>> claim.slack >= 0, round(claim.strength, 3)
+        (True, 0.469)
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if tail(middle) <= delta * (1 + tol) else (middle, high)
+    return Claim(name, "probability", float(1 - tail(1.0) / delta + tol), 1 / high, high)
+
+
 def _array(x: Any) -> np.ndarray:
     x = x.detach().cpu().numpy() if hasattr(x, "detach") else x
     return np.atleast_1d(np.asarray(x, dtype=float))
@@ -187,7 +229,14 @@ Run = Callable[..., Iterator[Claim]]  # run(rng), or run(rng, trials) with ``dra
 
 @dataclass(frozen=True)
 class Part:
-    """What the trials say about one named part of a statement.
+    """What the trials and the witnesses say about one named part of a statement.
+
+    Attributes:
+        name, kind: As in ``Claim``.
+        holds, worst_slack: Over trials and witnesses.
+        tightness: bound ÷ actual value, median over trials.
+        strength: How wrong the constant may be before the check notices: the smallest share of the bound that would still have
+            passed. 1 if any stronger bound fails on some instance; nan without a constant.
 
     Example:
         >>> check("residual-sandwich", trials=5).parts[0].name
@@ -199,6 +248,7 @@ class Part:
     holds: bool
     worst_slack: float
     tightness: float
+    strength: float = math.nan
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,11 +257,12 @@ class Result:
 
     Attributes:
         slug: The statement.
-        holds: Whether every claim of every trial held.
-        worst_slack: The smallest relative slack over trials and parts; negative iff something failed.
+        holds: Whether every claim of every trial and witness held.
+        worst_slack: The smallest relative slack over trials, witnesses and parts; negative iff something failed.
         tightness: bound ÷ actual of the loosest part (the one farthest from 1), median over trials; nan if no part has one.
         trials: How many random instances were drawn.
         parts: The same part by part.
+        strength: Of the weakest part, see ``Part``; nan if no part has one.
 
     Example:
         >>> result = check("residual-sandwich", trials=5)
@@ -225,6 +276,7 @@ class Result:
     tightness: float
     trials: int
     parts: tuple[Part, ...]
+    strength: float = math.nan
 
     def __str__(self) -> str:
         lines = [f"{self.slug}: {'holds' if self.holds else 'FAILS'} in {self.trials} trial{'s' * (self.trials != 1)}"]
@@ -300,6 +352,8 @@ class Statement:
         run: Generator of claims about random instances.
         words: Fingerprint of the statement as the chapter has it, when its check was last read beside it.
         counterexamples: (what is dropped, generator of claims of which one must fail).
+        witnesses: (where the bounds are nearly attained, generator of claims about that instance).
+        loose: Why a part is not sharp, by its name or what several begin with: no known instance comes within 5 % of its bound.
 
     Example:
         >>> entry = statements["residual-sandwich"]
@@ -318,15 +372,16 @@ class Statement:
     draws_at_once: bool = False
     words: str = ""
     counterexamples: list[tuple[str, Run]] = field(default_factory=list)
+    witnesses: list[tuple[str, Run]] = field(default_factory=list)
+    loose: dict[str, str] = field(default_factory=dict)
 
     def check(self, rng: Seed, trials: int | None = None) -> Result:
-        """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed) -> Result."""
+        """Run the statement on ``trials`` random instances drawn from ``rng`` (numpy Generator or seed), and its witnesses -> Result."""
         trials = self.trials if trials is None else trials
         require_integer("trials", trials, 1)
         rng = _random(rng)
-        if self.draws_at_once:
-            return self._result(list(self.run(rng, trials)), trials)
-        return self._result([claim for _ in range(trials) for claim in self.run(rng)], trials)
+        drawn = list(self.run(rng, trials)) if self.draws_at_once else [claim for _ in range(trials) for claim in self.run(rng)]
+        return self._result(drawn, trials, [claim for _, run in self.witnesses for claim in run(rng)])
 
     @property
     def counterexample(self) -> Callable[..., Result] | None:
@@ -345,18 +400,36 @@ class Statement:
             return run
         return enter
 
-    def _result(self, claims: list[Claim], trials: int) -> Result:
+    def witness(self, where: str, loose: Mapping[str, str] | None = None) -> Callable[[Run], Run]:
+        """Decorator: register an instance on which bounds are nearly attained.
+
+        Args:
+            where: The instance in words.
+            loose: For parts that are not sharp, by name or what several begin with, why not; the instance is then the best known.
+
+        Returns:
+            What registers the generator of claims.
+        """
+        def enter(run: Run) -> Run:
+            self.witnesses.append((where, run))
+            self.loose.update(loose or {})
+            return run
+        return enter
+
+    def _result(self, claims: list[Claim], trials: int, witnessed: Sequence[Claim] = ()) -> Result:
         require(claims, f"no claim from the check of `{self.slug}`", "at least one claim", "A check that claims nothing proves nothing.")
         parts = []
-        for name in dict.fromkeys(c.name for c in claims):
-            mine = [c for c in claims if c.name == name]
-            ratios = [c.tightness for c in mine if math.isfinite(c.tightness)]
-            worst = min(c.slack for c in mine)
-            parts.append(Part(name, mine[0].kind, worst >= 0, worst, float(np.median(ratios)) if ratios else math.nan))
+        for name in dict.fromkeys(c.name for c in [*claims, *witnessed]):
+            mine, near = ([c for c in some if c.name == name] for some in (claims, witnessed))
+            ratios = [c.tightness for c in mine or near if math.isfinite(c.tightness)]
+            worst = min(c.slack for c in mine + near)
+            strength = max((c.strength for c in mine + near if not math.isnan(c.strength)), default=math.nan)
+            parts.append(Part(name, (mine or near)[0].kind, worst >= 0, worst, float(np.median(ratios)) if ratios else math.nan, strength))
         rated = [p.tightness for p in parts if math.isfinite(p.tightness)]
         loosest = max(rated, key=lambda t: abs(math.log(t)) if t > 0 else math.inf, default=math.nan)
         worst = min(p.worst_slack for p in parts)
-        return Result(self.slug, worst >= 0, worst, loosest, trials, tuple(parts))
+        weakest = min((p.strength for p in parts if not math.isnan(p.strength)), default=math.nan)
+        return Result(self.slug, worst >= 0, worst, loosest, trials, tuple(parts), weakest)
 
 
 def statement(slug: str, title: str, *, kind: str, assumptions: Sequence[str], chapter: str, paper: str = "", trials: int = 200,

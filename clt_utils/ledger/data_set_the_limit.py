@@ -43,6 +43,15 @@ def risk_floor(rng):
         yield identity(f"excess ({generator.name})", risk, floor + excess)
 
 
+@risk_floor.witness("Outputs a thousandth away from the best ones")
+def _(rng):
+    inputs, label_means = _random_joint(rng, 3, 3)
+    for generator in FLOOR_GENERATORS:
+        f = dual(generator, label_means) + 1e-3
+        yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, f),
+                       bound=float(conditional_entropy(inputs[:, None] * label_means, generator)))
+
+
 @risk_floor.breaks("Risk on a sample, entropy of the population: memorized noise has no risk")
 def _(rng):
     K, n = 3, 5
@@ -81,6 +90,18 @@ def feature_floor(rng):
         yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))
 
 
+@feature_floor.witness("Features that merge inputs with equal labels, and outputs a thousandth away from the best ones")
+def _(rng):
+    inputs, label_means = _random_joint(rng, 4, 3)
+    label_means[1] = label_means[0]
+    joint = inputs[:, None] * label_means
+    merged = torch.stack([joint[0] + joint[1], joint[2], joint[3]])
+    for generator in FLOOR_GENERATORS:
+        floor, outputs = float(conditional_entropy(merged, generator)), dual(generator, label_means) + 1e-3
+        yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, outputs), bound=floor)
+        yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))
+
+
 @feature_floor.breaks("A skip connection around g: the outputs see x, and only the lower floor of x binds them")
 def _(rng):
     label_means = torch.tensor([[0.95, 0.05], [0.05, 0.95]], dtype=torch.float64)  # two inputs that g merges
@@ -112,6 +133,13 @@ def energy_floor(rng):
     e = model(inputs).softmax(-1) - label_means
     yield identity("split", expected, (e * (structure_matrix(model, inputs) @ e[..., None])[..., 0]).sum(-1) + floor)
     yield at_least("floor", expected, bound=floor)
+
+
+@energy_floor.witness("Predictions that are the label distributions")
+def _(rng):
+    model, inputs, _ = random_network(rng)
+    label_means = model(inputs).softmax(-1).detach()
+    yield at_least("floor", _expected_energies(model, inputs, label_means), bound=_energy_floor(model, inputs, label_means))
 
 
 @energy_floor.breaks("Labels drawn once at distinct inputs: the sample knows no noise, and a wide enough head fits it all")

@@ -23,6 +23,12 @@ def pinsker(rng):
     yield at_least("KL ≥ ½‖p−q‖₁²", special.rel_entr(p, q).sum(), 0.5 * np.abs(p - q).sum() ** 2)
 
 
+@pinsker.witness("Two nearly fair coins")
+def _(rng):
+    p, q = np.array([0.51, 0.49]), np.array([0.49, 0.51])
+    yield at_least("KL ≥ ½‖p−q‖₁²", special.rel_entr(p, q).sum(), 0.5 * np.abs(p - q).sum() ** 2)
+
+
 @pinsker.breaks("Not normalized: the KL of positive vectors (with −p+q) grows slower than the squared distance")
 def _(rng):
     p, q = rng.uniform(5, 10, 3), rng.uniform(0.5, 1, 3)
@@ -34,6 +40,13 @@ def _(rng):
 def pinsker_euclidean(rng):
     K = int(rng.integers(2, 12))
     p, q = random_distribution(rng, K), random_distribution(rng, K)
+    yield at_least("‖p−q‖₁² ≥ 2‖p−q‖₂²", np.abs(p - q).sum() ** 2, 2 * np.square(p - q).sum())
+    yield at_least("KL ≥ ‖p−q‖₂²", special.rel_entr(p, q).sum(), np.square(p - q).sum())
+
+
+@pinsker_euclidean.witness("Two nearly fair coins")
+def _(rng):
+    p, q = np.array([0.51, 0.49]), np.array([0.49, 0.51])
     yield at_least("‖p−q‖₁² ≥ 2‖p−q‖₂²", np.abs(p - q).sum() ** 2, 2 * np.square(p - q).sum())
     yield at_least("KL ≥ ‖p−q‖₂²", special.rel_entr(p, q).sum(), np.square(p - q).sum())
 
@@ -124,6 +137,16 @@ def kl_upper(rng):
     yield at_most("χ² ≤ ‖p−q‖²/min q", chi2, kl_upper_bound(p, q))
 
 
+@kl_upper.witness("p is q given an event: certain, nearly certain; q uniform")
+def _(rng):
+    p, q = np.array([0.4, 0.6, 0.0]), np.array([0.2, 0.3, 0.5])
+    yield at_most("KL ≤ log(1+χ²)", special.rel_entr(p, q).sum(), np.log1p(chi_squared(p, q)))
+    q = np.array([0.4, 0.6, 0.0]) * 0.99 + np.array([0.0, 0.0, 0.01])
+    yield at_most("log(1+χ²) ≤ χ²", np.log1p(chi_squared(p, q)), chi_squared(p, q))
+    q = np.full(3, 1 / 3)
+    yield at_most("χ² ≤ ‖p−q‖²/min q", chi_squared(p, q), kl_upper_bound(p, q))
+
+
 @kl_upper.breaks("A constant in place of 1/min q: p = (1, 0), q = (ε, 1−ε)")
 def _(rng):
     q = np.array([10.0 ** -rng.uniform(15, 30), 1.0])
@@ -142,6 +165,13 @@ def ce_from_residual(rng):
     yield identity("lower is reached on one class", ce_bounds_from_residual(one_class, K)[0], -np.log1p(-wrong))
     spread = wrong**2 + wrong**2 / (K - 1)
     yield identity("upper is reached when spread", ce_bounds_from_residual(spread, K)[1], -np.log1p(-wrong))
+
+
+@ce_from_residual.witness("Five classes, the wrong mass on one or spread evenly")
+def _(rng):
+    wrong = rng.uniform(0.05, 0.95)
+    yield at_least("lower", -np.log1p(-wrong), ce_bounds_from_residual(2 * wrong**2, 5)[0])
+    yield at_most("upper", -np.log1p(-wrong), ce_bounds_from_residual(wrong**2 * 5 / 4, 5)[1])
 
 
 def _between(suffix, loss, residual, K):

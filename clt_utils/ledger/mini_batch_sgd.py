@@ -89,6 +89,16 @@ def gradient_correlation_factor(rng):
     yield identity("copies: 1", gradient_correlation(model, inputs[:1].expand(5, -1), targets[:1].expand(5)), 1.0)
     n = int(rng.integers(2, 9))
     yield identity("orthogonal: 1/n", gradient_correlation(*_one_weight_each(n), SQUARED), 1 / n)
+    # one weight: the gradients are numbers e·x, equal or not, pulling together or apart
+    model, x, y = torch.nn.Linear(1, 1, bias=False).double(), normal(rng, n, 1), normal(rng, n, 1)
+    model.weight.data = normal(rng, 1, 1)
+    for equal in (False, True):
+        if equal:
+            y = model.weight.data * x - 0.7 / x
+        gradients, rho = ((model.weight.data * x - y) * x)[:, 0], gradient_correlation(model, x, y, SQUARED)
+        inner = gradients.sum() ** 2 - gradients.square().sum()  # over all pairs of two different samples
+        yield identity("1 iff all equal", float(rho > 1 - 1e-9), float((gradients - gradients[0]).abs().max() < 1e-9))
+        yield identity("below 1/n iff they pull apart", float(rho < 1 / n), float(inner < 0))
 
 
 def _one_weight_each(n):
@@ -96,6 +106,16 @@ def _one_weight_each(n):
     model = torch.nn.Linear(n, 1, bias=False).double()
     model.weight.data.zero_()
     return model, torch.eye(n, dtype=torch.float64), torch.ones(n, 1, dtype=torch.float64)
+
+
+@gradient_correlation_factor.witness("Two samples that agree, and two that are opposed")
+def _(rng):
+    model, x = torch.nn.Linear(1, 1, bias=False).double(), torch.ones(2, 1, dtype=torch.float64)
+    model.weight.data.zero_()
+    for name, y, rho in (("≤ 1", [1.0, 1.0], 1.0), ("≥ 0", [1.0, -1.0], 0.0)):
+        found = gradient_correlation(model, x, torch.tensor(y, dtype=torch.float64)[:, None], SQUARED)
+        yield identity("below 1/n iff they pull apart", 1 + found, 1 + rho)
+        yield at_most(name, found, bound=1.0) if rho else at_least(name, found, bound=0.0)
 
 
 @gradient_correlation_factor.breaks("«Uncorrelated gradients have ρ = 0»: orthogonal gradients of equal norm have ρ = 1/n")
@@ -125,9 +145,21 @@ def descent_lemma(rng):
 
 
 def _descent(name, F, theta, smoothness, step):
-    gradient = grad(F)(theta)
-    bound = F(theta) - step * (1 - smoothness * step / 2) * gradient.square().sum()
-    return at_most(name, F(theta - step * gradient), bound=bound)
+    gradient, before = grad(F)(theta), F(theta)
+    decrease = before - F(theta - step * gradient)
+    return at_least(name, decrease, bound=step * (1 - smoothness * step / 2) * gradient.square().sum(), unit=float(before))
+
+
+@descent_lemma.witness("½Lθ², whatever the step; a fair coin and a network, with a short one")
+def _(rng):
+    for step in (0.5, 1.0, 1.9):
+        yield _descent("decrease (squared)", lambda t: 0.5 * t.square().sum(), normal(rng, 3), 1.0, step)
+    coin = lambda t: fenchel_young_loss(SHANNON, torch.tensor(0), t)
+    yield _descent("decrease (Shannon)", coin, torch.zeros(2, dtype=torch.float64), 0.5, 0.1)
+    losses, theta = _network_task(rng, n=5)
+    risk = lambda t: losses(t).mean()
+    after = theta - 0.01 * grad(risk)(theta)
+    yield _descent("decrease (tanh network)", risk, theta, sgd.segment_smoothness(grad(risk), theta, after), 0.01)
 
 
 @descent_lemma.breaks("A step beyond 2/L: F = ½Lθ² goes up")
@@ -167,6 +199,24 @@ def sgd_batch_gradient(rng):
         step /= 2
         run = sgd.run(losses, theta, batches, step, points=16)
     yield at_most("bound (tanh network)", run.gradient_norms.mean(), bound=run.gradient_bound())
+
+
+@sgd_batch_gradient.witness("Losses of curvature L, two samples that are opposed; with a full batch; a network with a short step")
+def _(rng):
+    for name, losses, start, step in (("squared", _two_opposed, 0.3, 0.8), ("Shannon", _fair_coins, 0.0, 0.05)):
+        theta = torch.full((1,), start, dtype=torch.float64)
+        run = sgd.run(losses, theta, torch.tensor([[0], [1]]), step)
+        yield at_most(f"bound ({name})", run.gradient_norms.mean(), bound=run.gradient_bound(1.0))
+        run = sgd.run(losses, theta, torch.tensor([[0, 1]]), step=0.5)
+        yield at_most(f"the paper's form ({name})", run.gradient_norms.mean(), bound=8 / 3 * run.drop)
+    losses, theta = _network_task(rng, 3)
+    run = sgd.run(losses, theta, torch.tensor([[0, 1], [1, 2]]), 0.01, points=16)
+    yield at_most("bound (tanh network)", run.gradient_norms.mean(), bound=run.gradient_bound())
+
+
+def _fair_coins(theta):
+    """Two logistic losses of one number that agree, curvature 1 at zero, (1,) -> (2,)."""
+    return 4 * torch.nn.functional.softplus(-theta).expand(2)
 
 
 @sgd_batch_gradient.breaks("A step beyond 2/L: with L = 1, curvature ½ and α = 3 the constant c is negative, and so is the bound")
@@ -231,6 +281,14 @@ def sgd_energy(rng):
         yield at_most(f"bound ({generator.name})", energy.mean(), bound=bound)
 
 
+@sgd_energy.witness("Losses of curvature L; nearly fair coins with a short step")
+def _(rng):
+    for name, losses, start, step in (("squared", _two_opposed, 0.3, 0.8), ("Shannon", _fair_coins, 0.0, 0.02)):
+        energy, drop, interference = _all_runs(losses, torch.full((1,), start, dtype=torch.float64), 2, 1, step, 2)
+        bound = sgd_energy_bound(drop.mean(), interference.mean(), n=2, batch_size=1, smoothness=1.0, step=step, num_steps=2)
+        yield at_most(f"bound ({name})", energy.mean(), bound=bound)
+
+
 @sgd_energy.breaks("The run's own M in place of the expected one: some runs are lucky with their batches")
 def _(rng):
     losses, theta, smoothness = _linear_task(rng, SHANNON, n=4)
@@ -279,7 +337,7 @@ def sgd_classical(rng):
     yield at_most("(b) strong growth", _mean(mean_norm), bound=2 * drop / (step * num_steps))
     features, targets = normal(rng, 4, 8), normal(rng, 4, 1)
     risks, rate = _kernel_descent(features, targets, num_steps=30)
-    yield at_most("(c) PL", risks, bound=risks[0] * rate ** torch.arange(31))
+    yield at_most("(c) PL", risks[1:], bound=risks[0] * rate ** torch.arange(1, 31))
 
 
 def _one_sample_runs(losses, theta, step, num_steps):
@@ -308,6 +366,16 @@ def _kernel_descent(features, targets, num_steps):
         risks.append(0.5 * residual.square().sum() / n)
         w = w - step * features.mT @ residual / n
     return torch.stack(risks), 1 - kernel[0] / kernel[-1]
+
+
+@sgd_classical.witness("Losses of curvature L and a step of 1/L: opposed, in agreement, and flat in one direction but for a hundredth")
+def _(rng):
+    for name, losses in (("(a) variance", _two_opposed), ("(b) strong growth", lambda t: _two_opposed(t)[:1].expand(2))):
+        mean_norm, batch_norm, drop = _one_sample_runs(losses, torch.full((1,), 0.3, dtype=torch.float64), 1.0, 2)
+        variance = max((b - g).max().item() for g, b in zip(mean_norm, batch_norm))  # (b): κ = 1, no variance
+        yield at_most(name, _mean(mean_norm), bound=2 * drop / 2 + (variance if name[1] == "a" else 0))
+    risks, rate = _kernel_descent(torch.diag(torch.tensor([1.0, 0.1], dtype=torch.float64)), torch.tensor([[0.0], [1.0]]), num_steps=2)
+    yield at_most("(c) PL", risks[1:], bound=risks[0] * rate ** torch.arange(1, 3))
 
 
 @sgd_classical.breaks("(a) A biased gradient: batches that see one class only never reach stationarity of the whole")

@@ -1,5 +1,6 @@
 """What a sample can tell: sufficiency, exponential families, and what a summary loses."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -86,11 +87,24 @@ def fisher_neyman(rng):
     factored = g[:, T] * h
     factored /= factored.sum(1, keepdims=True)
     yield from _same_conditional("factors ⇒ sufficient", factored, T)
-    conditional = rng.uniform(0.1, 1, points)
-    conditional /= np.bincount(T, conditional)[T]
-    sufficient = rng.dirichlet(np.ones(values), size=thetas)[:, T] * conditional
-    ratio = sufficient / sufficient.mean(0)  # against a mixture of the family, which dominates it
-    yield identity("sufficient ⇒ factors", ratio, np.stack([np.bincount(T, r) / np.bincount(T) for r in ratio])[:, T])
+    # four tosses of a coin that may be biased, and statistics of which some are sufficient
+    tosses = np.array(list(itertools.product([0, 1], repeat=4)))
+    heads = rng.uniform(0.1, 0.9, thetas)[:, None]
+    densities = np.prod([np.where(t, heads, 1 - heads) for t in tosses.T], axis=0)
+    for name, statistic in _TOSSES.items():
+        T = np.unique([statistic(t) for t in tosses], return_inverse=True)[1]
+        sufficient = next(_same_conditional("", densities, T)).slack >= 0
+        if sufficient:  # then g = P_θ(T = t) and h = P(x | T) are factors
+            law = np.stack([np.bincount(T, p) for p in densities])
+            yield identity("sufficient ⇒ factors", law[:, T] * (densities[0] / law[0, T]), densities)
+        rank_one = all(numerical_rank(densities[:, t == T]) == 1 for t in np.unique(T))  # p_θ(x) = g_θ(t) h(x) where T(x) = t
+        yield identity(f"exactly when ({name})", float(sufficient), float(rank_one))
+        yield identity(f"exactly when ({name})", float(sufficient), float(name in _SUFFICIENT))
+
+
+_SUFFICIENT = ("sum", "sum and first", "all")
+_TOSSES = {"sum": lambda t: t.sum(), "sum and first": lambda t: 5 * t[0] + t.sum(), "all": lambda t: t @ [8, 4, 2, 1],
+           "first": lambda t: t[0], "largest": lambda t: t.max(), "runs": lambda t: np.abs(np.diff(t)).sum()}
 
 
 def _same_conditional(name, densities, T):
@@ -121,11 +135,12 @@ def exponential_family_duality(rng):
     p = torch.softmax(log_h + T @ f, 0)
     yield identity("gradient = mean", torch.func.grad(log_partition)(f), p @ T)
     yield identity("Hessian = covariance", torch.func.jacrev(torch.func.grad(log_partition))(f), torch.cov(T.mT, aweights=p, correction=0))
-    yield at_most("convex", log_partition((f + g) / 2), (log_partition(f) + log_partition(g)) / 2)
+    yield at_most("convex", log_partition((f + g) / 2), (log_partition(f) + log_partition(g)) / 2, unit=1.0)
     constraints = torch.cat([T, torch.ones(7, 1)], 1)
     direction = torch.linalg.svd(constraints.mT).Vh[3:].mT @ normal(rng, 4)  # keeps total mass and mean
     other = p + rng.uniform(0.1, 0.9) * direction / (-direction / p).max()
     yield at_most("entropy is largest", _entropy(other, log_h), _entropy(p, log_h))
+    yield identity("and is −Φ(mean)", _entropy(p, log_h), _fit_loss(moment_matching(T, log_h, p @ T), T, log_h, p @ T))
     weights = torch.from_numpy(rng.dirichlet(np.full(7, 3.0)))
     fit = moment_matching(T, log_h, weights @ T)
     yield identity("MLE matches the moments", torch.softmax(log_h + T @ fit, 0) @ T, weights @ T)
@@ -170,6 +185,19 @@ def _noise_models(rng):
     yield "Bernoulli → binary", BINARY, lambda f, y: distributions.Bernoulli(logits=f).log_prob(y).sum(-1), bits, 0.0
     yield ("Poisson → Poisson", POISSON, lambda f, y: distributions.Poisson(f.exp()).log_prob(y).sum(-1),
            counts, torch.lgamma(counts + 1).sum(-1) - POISSON.value(counts))
+
+
+@exponential_family_duality.witness("Parameters, laws and fits close to each other")
+def _(rng):
+    T, log_h = normal(rng, 7, 2), 0.5 * normal(rng, 7) + 1
+    f, g = torch.zeros(2, dtype=torch.float64), torch.full((2,), 0.01, dtype=torch.float64)
+    middle, ends = torch.logsumexp(log_h + T @ (f + g) / 2, 0), [torch.logsumexp(log_h + T @ x, 0) for x in (f, g)]
+    yield at_most("convex", middle, sum(ends) / 2)
+    p = torch.softmax(log_h, 0)
+    direction = torch.linalg.svd(torch.cat([T, torch.ones(7, 1)], 1).mT).Vh[3]
+    yield at_most("entropy is largest", _entropy(p + 0.01 * direction * p.min(), log_h), _entropy(p, log_h))
+    fit = moment_matching(T, log_h, p @ T + 0.1)
+    yield at_least("no better point on the ray", *(_fit_loss(x, T, log_h, p @ T + 0.1) for x in (1.01 * fit, fit)))
 
 
 @exponential_family_duality.breaks("The mean of T is a corner of its support (separable data): the likelihood has no maximum")
@@ -297,6 +325,17 @@ def cauchy(t):
     return distributions.Cauchy(6 * t[..., 0] - 3, 1.0)
 
 
+class Logistic:
+    """Logistic densities with these locations; they know their logarithms alone."""
+
+    def __init__(self, location):
+        self.location = location
+
+    def log_prob(self, x):
+        z = x - self.location
+        return -z - 2 * torch.nn.functional.softplus(-z)
+
+
 def likelihood_gradients(family, parameters, sample):
     """Gradients in the sample of the log-likelihood ratios against the first parameter, (m − 1, n)."""
     spread = sample.expand(len(parameters), -1).clone().requires_grad_()
@@ -335,8 +374,11 @@ def pitman_darmois_koopman(rng):
         gradients = likelihood_gradients(family, parameters, sample)
         yield identity(f"T is sufficient ({name})", gradients @ rows @ rows.mT, gradients)
         yield at_most(f"order ({name})", family_order(family, parameters, points), bound=len(slopes))
-    gradients = likelihood_gradients(cauchy, torch.from_numpy(_stratified(rng, 12)), _spaced(rng, -4, 4, 5))
-    yield at_least("Cauchy: every observation is needed", numerical_rank(gradients), bound=5)
+    # no exponential family: the likelihood has as many directions as observations, so k < n numbers lose some, whatever n
+    for name, family in (("Cauchy", cauchy), ("logistic", lambda t: Logistic(6 * t[..., 0] - 3))):
+        for n in (3, 5, 8):
+            gradients = likelihood_gradients(family, torch.from_numpy(_stratified(rng, 12)), _spaced(rng, -4, 4, n))
+            yield at_least(f"{name}: every observation is needed", numerical_rank(gradients), bound=n)
 
 
 def _stratified(rng, m):
@@ -379,11 +421,11 @@ CONDITIONAL = {
            assumptions=("the summary has a fixed size and is C¹ in the labels", "no information is lost (sufficiency)",
                         "one support for every parameter"), words="6de4ccb4")
 def practical_learnability(rng, trials):
-    n, d, m = 12, 2, 12
+    inputs, d, m = 3, 2, 12
     torch.manual_seed(int(rng.integers(2**31)))
     for _ in range(trials):
         for name, (law, statistic, k) in CONDITIONAL.items():
-            x = torch.from_numpy(rng.uniform(0.2, 1.5, (n, d)))
+            x = torch.from_numpy(rng.uniform(0.2, 1.5, (inputs, d))).repeat(k * d + 1, 1)  # each seen more often than the summary is long
             W = torch.from_numpy(rng.uniform(0.2, 1.5, (m, k, d)))
             y, other = (law(x @ W[0].mT).sample() for _ in range(2))
 
@@ -395,11 +437,20 @@ def practical_learnability(rng, trials):
             score = [torch.func.grad(lambda w: law(x @ w.mT).log_prob(t).sum())(W[1]) for t in (y, other)]
             yield identity(f"the score is the summary, shifted ({name})", score[0] - score[1],
                            (statistic(y) - statistic(other)) @ x)
-    sizes, error = np.array([101, 201, 401, 801]), []
+        x, w = torch.from_numpy(rng.uniform(0.5, 1.5, 3)).repeat(2), torch.from_numpy(_stratified(rng, 12))
+        gradients = likelihood_gradients(lambda w: Logistic((6 * w[..., 0] - 3) * x), w, _spaced(rng, -4, 4, 6))
+        yield at_least("logistic: no label can be spared", numerical_rank(gradients), bound=6)
+    sizes, error = np.array([51, 101, 201, 401, 801, 1601]), []
     for n in sizes:
         error.append(np.square(np.median(rng.standard_cauchy((2000, n)), axis=1)).mean())
     yield rate("Cauchy median: squared error", sizes, error, slope=-1, tol=0.05)
-    yield at_least("Cauchy median: squared error", sizes * np.array(error), bound=2.0)
+    yield at_least("Cauchy median: no better than 2/n", sizes * np.array(error), bound=2.0)
+
+
+@practical_learnability.witness("The median itself", {
+    "Cauchy median: no better": "the median's variance is π²/(4n): 81 % of the information; only an efficient estimate comes to 2/n"})
+def _(rng):
+    yield at_least("Cauchy median: no better than 2/n", np.pi**2 / 4, bound=2.0)
 
 
 @practical_learnability.breaks("Information may be lost: the median learns a Cauchy location, and that family is not exponential")
