@@ -210,6 +210,16 @@ def regularized_minimizer(g, X, targets, weight):
     return w.detach()
 
 
+@erm_duality.witness("ν = ŷ at the best weights: no gap is left")
+def _(rng):
+    X, weight = normal(rng, 4, 3, 5), 0.3
+    for g in ZOO:
+        targets = inside(rng, g, 4, 3)
+        best = regularized_minimizer(g, X, targets, weight)
+        yield at_least(f"every ν is a certificate from below ({g.name})", 1 + primal(g, X, targets, weight, best),
+                       1 + certificate(g, X, targets, weight, g.predict(X @ best)))
+
+
 @erm_duality.breaks("λ = 0 on separable data: the loss can be lowered for ever, and its infimum is attained by no weights")
 def _(rng):
     X, targets = torch.tensor([[[1.0], [0.0]]]).double(), torch.tensor([[1.0, 0.0]]).double()

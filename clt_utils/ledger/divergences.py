@@ -107,6 +107,14 @@ def euclidean_frontier(rng):
     yield at_least("above d²", smallest_kl(distance / np.sqrt(2))[0], distance**2)
 
 
+@euclidean_frontier.witness("Two entries and zeros, close to the best pair; d² where they are close to each other")
+def _(rng):
+    near = [0.9999 * x + 0.0001 / 4 for x in _pair_at(rng.uniform(0.2, 1.2), 4)]
+    yield from _above_the_frontier("KL ≥ V(d/√2)", *near)
+    yield at_least("TV ≥ d/√2", 0.5 * np.abs(near[0] - near[1]).sum(), np.linalg.norm(near[0] - near[1]) / np.sqrt(2))
+    yield at_least("above d²", smallest_kl(0.2 / np.sqrt(2))[0], 0.2**2)
+
+
 @euclidean_frontier.breaks("Not normalized: one entry alone may differ, and the KL (with −p+q) of large entries is small")
 def _(rng):
     q = rng.uniform(1, 2, 3)

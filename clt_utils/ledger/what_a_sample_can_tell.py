@@ -227,8 +227,8 @@ def boundary_statistic(rng):
         mean = family.mean(family.law(other))  # inside, where Φ is finite and its slope is ``other``
         inside = (mean @ other - partition(other)) + partition(f) - mean @ f
         yield identity(f"inside: d_Φ = KL ({name})", inside, distributions.kl_divergence(family.law(other), family.law(f)))
-        yield at_least(f"T(y) on the border, means inside ({name})", family.slack(mean), bound=1e-9)
-        yield at_most(f"T(y) on the border ({name})", family.slack(T).abs(), bound=1e-9)
+        yield identity(f"T(y) on the border ({name})", 1 + family.slack(T), 1.0)
+        yield at_least(f"means inside ({name})", float(family.slack(mean) > 1e-6), bound=1.0)
 
 
 class Unbounded(NamedTuple):
