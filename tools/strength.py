@@ -236,7 +236,7 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
 def coverage(module: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """For each test of these files its seconds and the lines of the module that it runs; kept in _build until a file changes."""
     tests = [ROOT / "tests" / f"{name}.py" for name in names]
-    files = [file_of(module), *tests, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py"))]
+    files = [Path(__file__), file_of(module), *tests, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py"))]
     stamp = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
     kept = ROOT / "_build" / "strength" / f"{module}-{stamp}.json"
     if not kept.exists():
