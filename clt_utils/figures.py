@@ -44,14 +44,47 @@ def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("
         ['depth 2', 'depth 4']
     """
     _require_groups(groups)
+    return one_below_the_other({"log scale": groups}, names)
+
+
+def one_below_the_other(rows: dict[str, dict[str, Sequence[Columns]]],
+                        names: Sequence[str] = ("upper", "upper_sharp", "risk", "lower_sharp", "lower")) -> Figure:
+    """The same curves over the epochs for rows of groups of runs, a panel a group, each row on one scale.
+
+    Args:
+        rows: The label of each row -> its groups as in ``side_by_side``, everywhere the same titles.
+        names: Columns, of ``CURVES``.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: As ``plots.draw_curve``, and on rows whose titles differ.
+
+    Example:
+        >>> run = {name: np.geomspace(4.0, 1.0, 8) for name in (*CURVES, "epoch")}
+        >>> fig = one_below_the_other({"LeNet": {"MNIST": [run], "CIFAR-10": [run]}, "ViT": {"MNIST": [run], "CIFAR-10": [run]}})
+        >>> len(fig.axes)
+        4
+    """
+    _require_groups(rows)
+    for groups in rows.values():
+        _require_groups(groups)
+    titles = {tuple(groups) for groups in rows.values()}
+    require(len(titles) == 1, f"rows with the titles {sorted(map(list, titles), key=str)}", "the same titles in every row")
     require_kind("names", names, (list, tuple), "a list of columns")
-    fig, axes = plt.subplots(1, len(groups), figsize=(8.4, 3.2), sharey=True, squeeze=False)
-    for ax, (title, traces) in zip(axes[0], groups.items()):
-        for name in names:
-            draw_curve(ax, traces, name, "epoch")
-        log_scale(ax)
-        ax.set(title=title, xlabel="epoch")
-    axes[0, 0].set_ylabel("log scale")
+    width = len(min(titles))
+    fig, axes = plt.subplots(len(rows), width, figsize=(8.4, 1 + 2.2 * len(rows)), sharex=True, sharey="row", squeeze=False)
+    for line, (label, groups) in zip(axes, rows.items()):
+        for ax, traces in zip(line, groups.values()):
+            for name in names:
+                draw_curve(ax, traces, name, "epoch")
+            log_scale(ax)
+        line[0].set_ylabel(label)
+    for ax, title in zip(axes[0], min(titles)):
+        ax.set_title(title)
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
     legend(fig)
     return fig
 

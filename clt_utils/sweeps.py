@@ -41,6 +41,9 @@ from .training import Trace, TrainConfig, find_device, train
 RESULTS = Path(__file__).resolve().parent.parent / "book" / "results"
 """Where runs are recorded; the files are part of the repository."""
 
+ON_A_GPU = RESULTS / "h100.json"
+"""Runs of the book's recipes that were made on a GPU, for cells that are worth one, where there is none."""
+
 DIGITS = 6
 """Significant digits of a recorded number."""
 
@@ -269,6 +272,47 @@ def _nudge(seed: int, size: float) -> Callable[[nn.Module], None]:
     return nudge
 
 
+def live_or_recorded(sweep: Sweep, point: dict[str, Any], progress: bool = True) -> tuple[Trace, str]:
+    """A run that is worth a GPU: trained here and now if torch sees one, else as it was recorded on one, or else as recorded.
+
+    Args:
+        sweep: A ``Sweep``.
+        point: One of its points; its first seed is run.
+        progress: Show a progress bar.
+
+    Returns:
+        The ``Trace``, and a sentence that says which of the three it is, where it was made and how long that took.
+
+    Raises:
+        KeyError: If there is no GPU, and the point is not recorded.
+        FileNotFoundError: If there is no GPU, and no record of the sweep.
+
+    Example:
+        >>> trace, where = live_or_recorded(SWEEPS["lenet-digits"], {"loss": "squared"})
+        >>> "recorded" in where.lower() or "here" in where
+        True
+    """
+    require_kind("sweep", sweep, Sweep, "a `Sweep`")
+    require_kind("progress", progress, bool, "True or False")
+    config, device = sweep.configs(point)[0], find_device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        trace = train(config.replace(device=str(device)), progress)
+        memory = torch.cuda.max_memory_allocated(device) / 1e6
+        return trace, f"Trained here, on {trace.provenance['device']}, in {trace.provenance['seconds']:.0f} s and {memory:,.0f} MB."
+    found = [trace for trace in map(Trace.from_dict, read_record(ON_A_GPU)["runs"]) if _alike(trace.config, config)]
+    if found:
+        facts = found[0].provenance
+        return found[0], f"No GPU here. Recorded on {facts['device']}, in {facts['seconds']:.0f} s at most, as others shared the card."
+    trace = sweep[point][0]
+    return trace, f"No GPU here, and none when it was recorded, in {trace.provenance['seconds']:.0f} s of one core of a processor."
+
+
+def _alike(one: TrainConfig, other: TrainConfig) -> bool:
+    """Whether two recipes differ in nothing but where they run and how often they are measured."""
+    return one == other.replace(device=one.device, probes=one.probes)
+
+
 def differences(first: Trace, second: Trace, steps: np.ndarray) -> np.ndarray:
     """How far two runs of one recipe are apart, column by column and step by step.
 
@@ -409,6 +453,8 @@ _BLOCKS = TrainConfig.mini(model="model-a", size=12, depth=4, width=16, batch_si
 _RESNET18 = TrainConfig.mini(model="resnet18", size=16, learning_rate=0.001, probes=80, device="cpu")
 _VIT = TrainConfig.mini(model="vit", depth=4, width=64, size=16, probes=80, device="cpu")
 
+OF_LIMIT = [1 / 64, 1 / 16, 0.25, 0.5, 1.0, 2.0, 4.0]
+
 SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("lenet-digits", TrainConfig.mini(device="cpu"), loss=["cross-entropy", "squared"], seed=range(5)),
     # two larger models on images of 16×16, so that a laptop records each in minutes; at ten times its step, LeNet's, ResNet-18
@@ -435,7 +481,7 @@ SWEEPS = {sweep.name: sweep for sweep in [
     Sweep("batch-digits", _BLOCKS.replace(steps=240), batch_size=[1, 4, 16], learning_rate=[0.0025, 0.01, 0.04], skip=[False, True],
           seed=range(5)),
     # steps below and above the limit that the first structure matrices name
-    *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=[0.25, 0.5, 1.0, 2.0, 4.0],
+    *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=OF_LIMIT,
             seed=range(seeds))
       for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_RESNET18, 3), (_VIT, 10))),
     # the paper's data sets at their own size: sixteen images of each, and LeNet on all; a hundred outputs cost ten times as much

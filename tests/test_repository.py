@@ -17,7 +17,7 @@ import yaml
 from compared_cells import LIST, compared_cells
 from sitemap import CHAPTERS, ROOT
 
-from clt_utils.sweeps import SWEEPS
+from clt_utils.sweeps import ON_A_GPU, SWEEPS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -167,9 +167,9 @@ def test_no_file_is_large():
 def test_every_record_belongs_to_a_sweep_or_a_benchmark():
     benchmarks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
     for path in (ROOT / "book" / "results").iterdir():
-        assert path.suffix == ".json" and (path.stem in SWEEPS or path.name in benchmarks), (
-            f"Given: book/results/{path.name}. Expected: the record of a sweep of clt_utils/sweeps.py, or of a benchmark. "
-            "Declare its sweep, or delete it.")
+        assert path.suffix == ".json" and (path.stem in SWEEPS or path == ON_A_GPU or path.name in benchmarks), (
+            f"Given: book/results/{path.name}. Expected: the record of a sweep of clt_utils/sweeps.py or of a benchmark, or runs of sweeps "
+            "on a GPU. Declare its sweep, or delete it.")
 
 
 def test_every_picture_and_download_is_used():

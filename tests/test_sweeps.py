@@ -16,11 +16,12 @@ from distributed import LocalCluster
 from filelock import FileLock
 from joblib.externals.loky import get_reusable_executor
 
-from clt_utils import bounds, models, provenance, sweeps
+from clt_utils import bounds, data, models, provenance, sweeps
 from clt_utils.provenance import read_record, seal, write_record
 from clt_utils.sweeps import EARLY, RESULTS, SWEEPS, Sweep, differences
-from clt_utils.training import COLUMNS, GENERATORS, Trace, TrainConfig, train
+from clt_utils.training import COLUMNS, GENERATORS, HELD_OUT, Trace, TrainConfig, train
 
+DATA = data.cache_folder() / "data"
 HANGS = 1800  # seconds after which a process is given up; a loaded machine may need a hundred times what a quiet one does
 TINY = TrainConfig.mini(limit=4, size=8, epochs=1, probes=1, model="model-a", depth=1, width=2, device="cpu")
 
@@ -331,10 +332,11 @@ def test_the_module_runs_as_a_program(tmp_path):
 
 
 def test_groups_hold_what_needs_no_download_and_the_book_has_it_recorded():
-    groups = {group: [sweep.name for sweep in sweeps._named(group)] for group in ("mini", "all", "lenet-mnist-full")}
+    groups = {group: [sweep.name for sweep in sweeps._named(group)] for group in ("mini", "all", "paper", "lenet-mnist-full")}
     assert groups["lenet-mnist-full"] == ["lenet-mnist-full"]
     assert "lenet-digits" in groups["mini"] and "lenet-digits-full" not in groups["mini"]
     assert {*groups["all"]} - {*groups["mini"]} >= {"lenet-digits-full", "resnet18-digits-full", "vit-digits-full"}
+    assert len(groups["paper"]) == 3 * 4 and not {*groups["paper"]} & {*groups["all"]}
     missing = [name for name in groups["all"] if not (RESULTS / f"{name}.json").exists()]
     assert not missing, (f"Given: {missing} without a record. Expected: every sweep on digits recorded in book/results. Run "
                          f"`python -m clt_utils.sweeps run {missing[0]}` and commit the file that it names.")
@@ -363,7 +365,7 @@ def test_records_are_whole_and_small_and_their_columns_belong_together(name, mon
     assert list(runs) == sweep.configs()
     for run in runs.values():
         assert {"date", "seconds", "device", "threads", "torch", "code"} <= run.provenance.keys()
-        assert tuple(run.columns) == COLUMNS and len(run) >= 2 and run["step"][0] == 0
+        assert set(run.columns) == {*COLUMNS, *(HELD_OUT if run.config.held_out else ())} and len(run) >= 2 and run["step"][0] == 0
         for lower, upper in (("lower", "upper"), ("lower_sharp", "upper_sharp")):
             assert (run[lower] <= run["risk"] * (1 + 1e-5)).all() and (run["risk"] <= run[upper] * (1 + 1e-5)).all(), run.config
         assert (run["lam_min"] >= 0).all() and (run["lam_min"] <= run["lam_max"]).all()
@@ -386,7 +388,11 @@ def check_identities(run):
         agree(run["risk"], run["residual"] / 2)
     share = run["step"] / (run["step"][-1] if not run.stopped else np.nan)
     if run.config.schedule == "cosine" and not run.stopped:
-        np.testing.assert_allclose(run["learning_rate"], run.config.learning_rate * (1 + np.cos(np.pi * share)) / 2, rtol=1e-5, atol=1e-12)
+        first = run.config.learning_rate
+        if run.config.of_limit:
+            lam_max, config = run["lam_max"][0], run.config
+            first = config.of_limit * bounds.step_limit(lam_max, batch_size=config.batch_size, momentum=config.momentum)
+        np.testing.assert_allclose(run["learning_rate"], first * (1 + np.cos(np.pi * share)) / 2, rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("column", ["risk", "grad_norm_sq", "lam_max", "p_min", "learning_rate"])
@@ -414,8 +420,13 @@ def test_a_seal_sees_every_change(tmp_path):
 
 
 @recorded
-def test_the_beginning_of_a_recorded_run_can_be_repeated(name, monkeypatch):
+def test_the_beginning_of_a_recorded_run_can_be_repeated(name, monkeypatch, tmp_path):
     monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
+    if (dataset := SWEEPS[name].base.dataset) != "digits":
+        if data._there(dataset, "train", DATA) is None:
+            pytest.skip(f"{dataset} is not on this machine, and tests download nothing")
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache" / "data").symlink_to(DATA, target_is_directory=True)
     [verified] = SWEEPS[name].verify(1, seed=0)
     assert verified.agrees, verified
 
@@ -483,3 +494,38 @@ def test_nudges_are_as_coarse_as_the_coarser_of_two_devices(monkeypatch):
     for precision in ("float32", "tf32"):
         sweeps._verify_run(replace(run, provenance=run.provenance | {"precision": precision}), EARLY)
     assert sizes == [times * size for size in (2.0**-23, 2.0**-11) for times in sweeps.NUDGES]
+
+
+# ---- runs that are worth a GPU
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(sweeps, "find_device", lambda name="auto": torch.device("cpu"))
+    monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
+
+
+def test_without_a_gpu_a_run_is_shown_as_recorded_on_one(no_gpu):
+    trace, where = sweeps.live_or_recorded(SWEEPS["resnet18-cifar10"], {"loss": "squared"})
+    assert where.startswith("No GPU here. Recorded on NVIDIA H100") and trace.provenance["device"].startswith("NVIDIA H100")
+    assert (trace.config.model, trace.config.dataset, trace.config.loss, trace.config.seed) == ("resnet18", "cifar10", "squared", 0)
+
+
+def test_without_a_gpu_and_a_record_of_one_it_is_the_processors(no_gpu):
+    trace, where = sweeps.live_or_recorded(SWEEPS["lenet-digits"], {"loss": "squared"})
+    assert trace is SWEEPS["lenet-digits"][{"loss": "squared"}][0]
+    assert where.startswith("No GPU here, and none when it was recorded")
+
+
+def test_with_a_gpu_it_is_trained_on_it(monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    trace, where = sweeps.live_or_recorded(Sweep("tiny", TINY), {}, progress=False)
+    assert where.startswith("Trained here, on ") and trace.provenance["device"] == torch.cuda.get_device_name()
+
+
+def test_the_runs_of_another_machine_are_recipes_of_the_book():
+    recipes = [config for name in SWEEPS for config in SWEEPS[name].configs()]
+    for run in map(Trace.from_dict, read_record(sweeps.ON_A_GPU)["runs"]):
+        assert any(sweeps._alike(run.config, recipe) for recipe in recipes), run.config
+        assert run.provenance["device"].startswith("NVIDIA") and run.provenance["code"]
+        check_identities(run)

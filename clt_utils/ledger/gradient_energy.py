@@ -9,7 +9,7 @@ from scipy import optimize
 from ..bounds import batch_energy, residual_bounds, risk_bounds, risk_bounds_sharp
 from ..duality import GINI, SHANNON, SQUARED, Generator, fenchel_young_loss
 from ..structure import extreme_eigenvalues, gradient_correlation, gradient_energy, probe, structure_matrix
-from .core import at_least, at_most, identity, rate, statement
+from .core import at_least, at_most, identity, statement
 from .instances import normal, random_network, random_psd, simplex_points
 
 CHAPTER = "trainability/gradient-energy"
