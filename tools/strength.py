@@ -198,10 +198,17 @@ def in_a_child(work: Callable[[], Any], seconds: float) -> Any:
 
 
 class _Watcher:
-    """A plugin of pytest: how long each test took, and which lines of one file it ran."""
+    """A plugin of pytest: how long each test took, and which lines of one file it ran, or its file while it was collected."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.tests, self.seen = str(path), {}, set()  # type: ignore[var-annotated]
+        self.path, self.tests, self.seen, self.first = str(path), {}, set(), set()  # type: ignore[var-annotated]
+
+    def pytest_collection(self) -> None:
+        sys.settrace(self.call)
+
+    def pytest_collection_finish(self) -> None:
+        sys.settrace(None)
+        self.first = self.seen
 
     def line(self, frame: Any, event: str, _: Any) -> Any:
         self.seen.add(frame.f_lineno)
@@ -216,7 +223,7 @@ class _Watcher:
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         sys.settrace(None)
-        self.tests[nodeid] = {"seconds": round(time.monotonic() - self.began, 3), "lines": sorted(self.seen)}
+        self.tests[nodeid] = {"seconds": round(time.monotonic() - self.began, 3), "lines": sorted(self.seen | self.first)}
 
 
 def _pytest(tests: Sequence[str], *plugins: object) -> int:
@@ -229,7 +236,7 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
 def coverage(module: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """For each test of these files its seconds and the lines of the module that it runs; kept in _build until a file changes."""
     tests = [ROOT / "tests" / f"{name}.py" for name in names]
-    files = [file_of(module), *tests, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py"))]
+    files = [Path(__file__), file_of(module), *tests, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py"))]
     stamp = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
     kept = ROOT / "_build" / "strength" / f"{module}-{stamp}.json"
     if not kept.exists():

@@ -208,6 +208,15 @@ def _two_layers(rng, c=2.0):
     return [_every_layer(rng, 2, 3, c), _every_layer(rng, 2, 2, c)], normal(rng, 3)
 
 
+@variance_propagation.witness("All signs of the weights: the two identities are exact", {
+    "PyTorch's default": "the bound is five standard errors of a sample, no bound of the statement",
+    "He's": "the bound is five standard errors of a sample, no bound of the statement"})
+def _(rng):
+    (first, _), x = _two_layers(rng)
+    before, after = _after([first], x)
+    yield identity("forwards, over all weights", _mean_square(after), _mean_square(before))
+
+
 @variance_propagation.breaks("Weights with a mean: a row and its negative are no longer equally likely")
 def _(rng):
     (first, second), x = _two_layers(rng)

@@ -159,6 +159,98 @@ def _(rng):
     yield identity("absolute", weights @ (points - f).abs(), smallest + (weights @ points - f).abs())
 
 
+@statement("erm-duality", "Regularized maximum likelihood is maximum entropy with softened moment constraints", kind="theorem",
+           chapter=CHAPTER, trials=6,
+           assumptions=("Φ closed, proper and strictly convex, Φ* finite everywhere", "outputs linear in the weights, f_i = X_i w",
+                        "λ > 0", "μ_i, ν_i in dom Φ"), words="11d99639")
+def erm_duality(rng):
+    n, K, P, weight = int(rng.integers(2, 7)), int(rng.integers(2, 5)), int(rng.integers(1, 8)), 10 ** rng.uniform(-1.5, 0.5)
+    X = normal(rng, n, K, P)
+    for g in ZOO:
+        targets, means, w = inside(rng, g, n, K), inside(rng, g, n, K), normal(rng, P)
+        yield at_least(f"every ν is a certificate from below ({g.name})", 1 + primal(g, X, targets, weight, w),
+                       1 + certificate(g, X, targets, weight, means))
+        best = regularized_minimizer(g, X, targets, weight)
+        predictions = g.predict(X @ best)
+        yield identity(f"minimum = maximum, at ν = ŷ ({g.name})", 1 + primal(g, X, targets, weight, best),
+                       1 + certificate(g, X, targets, weight, predictions), tol=1e-7)
+        yield identity(f"w = Σ X_iᵀ(μ_i − ν_i)/(λn) ({g.name})", best, _moment_gap(X, targets, predictions) / weight, tol=1e-5)
+        gradient, = torch.autograd.grad(primal(g, X, targets, weight, (v := w.clone().requires_grad_())), v)
+        yield identity(f"gap at ν = ŷ(w) is ‖∇‖²/(2λ) ({g.name})", gradient.square().sum() / (2 * weight),
+                       primal(g, X, targets, weight, w) - certificate(g, X, targets, weight, g.predict(X @ w)))
+
+
+def primal(g, X, targets, weight, w):
+    """Mean loss of the outputs X_i w, plus ½ weight ‖w‖²; X (n, K, P), targets (n, K)."""
+    return fenchel_young_loss(g, targets, X @ w).mean() + weight / 2 * w.square().sum()
+
+
+def certificate(g, X, targets, weight, means):
+    """What mean vectors (n, K) prove: no weights have a smaller ``primal``."""
+    return (g.value(targets) - g.value(means)).mean() - _moment_gap(X, targets, means).square().sum() / (2 * weight)
+
+
+def _moment_gap(X, targets, means):
+    """(1/n) Σ X_iᵀ(μ_i − ν_i), (P,)."""
+    return torch.einsum("ikp,ik->p", X, targets - means) / len(X)
+
+
+def regularized_minimizer(g, X, targets, weight):
+    """The weights with the smallest ``primal``, by a quasi-Newton method that sees its values and gradients alone."""
+    w = torch.zeros(X.shape[-1], dtype=X.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([w], max_iter=1000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        value = primal(g, X, targets, weight, w)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return w.detach()
+
+
+@erm_duality.witness("ν = ŷ at the best weights: no gap is left")
+def _(rng):
+    X, weight = normal(rng, 4, 3, 5), 0.3
+    for g in ZOO:
+        targets = inside(rng, g, 4, 3)
+        best = regularized_minimizer(g, X, targets, weight)
+        yield at_least(f"every ν is a certificate from below ({g.name})", 1 + primal(g, X, targets, weight, best),
+                       1 + certificate(g, X, targets, weight, g.predict(X @ best)))
+
+
+@erm_duality.breaks("λ = 0 on separable data: the loss can be lowered for ever, and its infimum is attained by no weights")
+def _(rng):
+    X, targets = torch.tensor([[[1.0], [0.0]]]).double(), torch.tensor([[1.0, 0.0]]).double()
+    w = torch.tensor([rng.uniform(1, 20)]).double()
+    yield at_least("no better weights", primal(SHANNON, X, targets, 0.0, 2 * w), primal(SHANNON, X, targets, 0.0, w))
+
+
+@erm_duality.breaks("Outputs not linear in the weights: f = w³ has a wrong certificate at ν = ŷ(0)")
+def _(rng):
+    w = torch.linspace(-2, 2, 401).double()
+    target = torch.tensor([rng.uniform(1.5, 3)]).double()
+    smallest = (0.5 * (w**3 - target) ** 2 + 0.005 * w**2).min()
+    slope = (3 * w**2)[200].reshape(1, 1, 1)  # the model at w = 0, linearized
+    yield at_least("certificate from below", smallest, certificate(SQUARED, slope, target[None], 0.01, 0 * target[None]))
+
+
+@erm_duality.breaks("A loss that no Φ generates: the squared error of softmax goes below what the entropies certify")
+def _(rng):
+    X, targets = torch.eye(2)[None].double(), torch.tensor([[1.0, 0.0]]).double()
+    w = regularized_minimizer(SHANNON, X, targets, 0.01)
+    brier = 0.5 * (SHANNON.predict(X @ w) - targets).square().sum(-1).mean() + 0.005 * w.square().sum()
+    yield at_least("certificate from below", brier, certificate(SHANNON, X, targets, 0.01, SHANNON.predict(X @ w)))
+
+
+@erm_duality.breaks("Φ* not finite everywhere: where Huber's function bounds the outputs by 1, they stop before w solves the equation")
+def _(rng):
+    target, outputs = rng.uniform(2.5, 4), np.linspace(-1, 1, 2001)  # Φ* = ½f² on [−1, 1], so that ŷ = f inside
+    best = outputs[(0.5 * outputs**2 - target * outputs + 0.5 * outputs**2).argmin()]
+    yield identity("w = Σ X_iᵀ(μ_i − ν_i)/(λn)", best, target - best)
+
+
 @statement("prior-as-domain", "A closed convex domain that holds the targets holds every prediction, and raises no loss",
            kind="proposition", paper="Theorems 8–9, by topic", chapter=CHAPTER, trials=60,
            assumptions=("C closed and convex", "every target in C", "Φ_C = ½‖·‖² + ι_C"), words="af685393")

@@ -152,6 +152,73 @@ def _(rng):
     yield identity("∇Φ∘∇Φ*", dual(SHANNON, SHANNON.predict(f)), f)
 
 
+@statement("hessian-inverse", "The curvature of the conjugate is the inverse of the curvature of the generator", kind="theorem",
+           assumptions=("Φ Legendre", "Φ twice continuously differentiable inside its domain, with ∇²Φ ≻ 0",
+                        "on the simplex: p > 0, and the inverse is taken along the vectors that sum to zero"),
+           chapter=CHAPTER, trials=12, words="1d1dc0c9")
+def hessian_inverse(rng):
+    K = int(rng.integers(2, 6))
+    for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
+        mu = inside(rng, g, 1, K)[0]
+        yield identity(f"∇²Φ*(f)∇²Φ(μ) = I ({g.name})", _hessian(g.conjugate, dual(g, mu)) @ _hessian(g.value, mu), torch.eye(K))
+    B, mu = normal(rng, 6, K), normal(rng, K)  # coordinates that act on each other; the conjugate is known by its supremum alone
+    def phi(x): return torch.logsumexp(B @ x, 0) + 0.5 * x.square().sum()
+    yield identity("∇²Φ*(f)∇²Φ(μ) = I (coupled)", _slopes_of_prediction(phi, mu) @ _hessian(phi, mu), torch.eye(K), tol=1e-5)
+    p = SHANNON.predict(normal(rng, K))
+    moves = _hessian(SHANNON.conjugate, p.log())
+    yield identity("simplex: diag p − ppᵀ", moves, torch.diag(p) - torch.outer(p, p))
+    yield identity("simplex: Q(Qᵀ diag(1/p) Q)⁻¹Qᵀ", moves, _inverse_along_the_simplex(torch.diag(1 / p)))
+
+
+def _hessian(function, x):
+    return torch.func.jacrev(torch.func.grad(function))(x)
+
+
+def _inverse_along_the_simplex(A):
+    """Q(QᵀAQ)⁻¹Qᵀ with Q an orthonormal basis of the vectors that sum to zero."""
+    Q = torch.linalg.qr(torch.cat([torch.ones(len(A), 1, dtype=A.dtype), torch.eye(len(A), dtype=A.dtype)[:, 1:]], 1)).Q[:, 1:]
+    return Q @ torch.linalg.inv(Q.mT @ A @ Q) @ Q.mT
+
+
+def _slopes_of_prediction(phi, mu, step=1e-4):
+    """Difference quotients of the maximizer of ⟨·, f⟩ − Φ around f = ∇Φ(μ), one column for each output, (K, K)."""
+    f = torch.func.grad(phi)(mu)
+
+    def maximizer(f):
+        x = mu
+        for _ in range(8):  # Newton's method from close by
+            x = x - torch.linalg.solve(_hessian(phi, x), torch.func.grad(phi)(x) - f)
+        return x
+
+    return torch.stack([maximizer(f + step * e) - maximizer(f - step * e) for e in torch.eye(len(mu), dtype=mu.dtype)], 1) / (2 * step)
+
+
+@hessian_inverse.breaks("∇²Φ not positive: ¼μ⁴ is flat at 0, and the slope of its prediction f^(1/3) has no limit there")
+def _(rng):
+    coarse, fine = (float(power(4).predict(torch.tensor([step]).double())) / step for step in (1e-3, 1e-6))
+    yield identity("∇²Φ*(0) exists", coarse, fine)
+
+
+@hessian_inverse.breaks("Not twice differentiable: μ² + ½μ|μ| has curvature 3 on the right of 0 and 1 on the left")
+def _(rng):
+    grid = np.linspace(-0.5, 0.5, 2**14 + 1)
+    values = grid**2 + 0.5 * grid * np.abs(grid)
+    right, left = (grid[(f * grid - values).argmax()] / f for f in (0.3, -0.3))
+    yield identity("one slope of the prediction", right, left)
+
+
+@hessian_inverse.breaks("Not Legendre: where sparsemax has switched a class off, its prediction moves in fewer directions")
+def _(rng):
+    f = torch.tensor([0.2, 0.0, -3.0]).double() + 0.1 * normal(rng, 3)
+    yield identity("simplex", torch.func.jacrev(GINI.predict)(f), _inverse_along_the_simplex(torch.eye(3, dtype=f.dtype)))
+
+
+@hessian_inverse.breaks("The simplex taken for the orthant: (diag 1/p)⁻¹ = diag p is not the slope of softmax")
+def _(rng):
+    p = SHANNON.predict(normal(rng, 4))
+    yield identity("simplex", _hessian(SHANNON.conjugate, p.log()), torch.diag(p))
+
+
 @statement("convexity-smoothness-duality", "Φ is σ-strongly convex exactly when Φ* is 1/σ-smooth in the dual norm",
            kind="theorem", paper="Lemma 3, part", assumptions=("Φ closed, proper and convex", "the two norms are dual to each other"),
            chapter=CHAPTER, trials=12, words="4eebd7b9")

@@ -1,7 +1,10 @@
 """Fenchel–Young losses: what every one of them has, and what each assumption gives."""
 
+import functools
+
 import numpy as np
 import torch
+from torch import distributions
 
 from ..duality import (
     BINARY,
@@ -114,6 +117,72 @@ def _(rng):
     yield at_most("convex", loss((a - a) / 2), 0.5 * loss(a) + 0.5 * loss(-a))
 
 
+@statement("canonical-link", "Prediction minus target is the gradient of a log-likelihood exactly in the natural parameter",
+           kind="proposition", chapter=CHAPTER, trials=40,
+           assumptions=("p(y; η) = h(y) exp(⟨T(y), η⟩ − A(η)), η = u(f) inside dom A, u differentiable",
+                        "for «only if»: the differences T(y) − T(y′) span ℝ^K"), words="2e41d067")
+def canonical_link(rng):
+    T, log_h, u, f = normal(rng, 7, 2), normal(rng, 7), _random_link(rng), normal(rng, 2)
+
+    def loss(link, at):  # of every y at once, (7,)
+        return torch.logsumexp(log_h + T @ link(at), 0) - log_h - T @ link(at)
+
+    gradients = torch.func.jacrev(loss, argnums=1)(u, f)
+    residuals = torch.softmax(log_h + T @ u(f), 0) @ T - T
+    slope = torch.func.jacrev(u)(f)
+    yield identity("gradient = (∂u/∂f)ᵀ(E T − T)", gradients, residuals @ slope)
+    yield identity("the gradients of all y determine ∂u/∂f", torch.linalg.lstsq(residuals, gradients).solution, slope, tol=1e-6)
+    shift = normal(rng, 2)
+    yield identity("∂u/∂f = I: gradient = E T − T", torch.func.jacrev(loss, argnums=1)(lambda f: f + shift, u(f) - shift), residuals)
+    for name, likelihood, y, mean, natural in _linked_models(rng):
+        f = normal(rng, *y.shape)
+        gradient = torch.func.grad(lambda f: -likelihood(f).log_prob(y).sum())(f)
+        yield identity(name, gradient, torch.func.grad(lambda f: natural(f).sum())(f) * (mean(f) - y))
+
+
+def _random_link(rng):
+    """A smooth map of the plane that bends and mixes, f ↦ Vf + W tanh(f)."""
+    V, W = normal(rng, 2, 2, 2)
+    return lambda f: V @ f + W @ f.tanh()
+
+
+def _linked_models(rng):
+    """(name, f ↦ law, targets, f ↦ E T, f ↦ η) for links that are in use and not canonical, T(y) = y."""
+    softplus = torch.nn.functional.softplus
+    coins, counts = torch.from_numpy(rng.integers(2, size=6)).double(), torch.from_numpy(rng.poisson(2.0, size=6)).double()
+    yield "Bernoulli, probit", lambda f: distributions.Bernoulli(_normal_cdf(f)), coins, _normal_cdf, lambda f: _normal_cdf(f).logit()
+    yield "Poisson, softplus", lambda f: distributions.Poisson(softplus(f)), counts, softplus, lambda f: softplus(f).log()
+
+
+_normal_cdf = torch.special.ndtr
+
+
+def _gradient_is_the_residual(loss, prediction, f, targets):
+    """∇_f of the loss of each target against prediction − target."""
+    gradients = torch.stack([torch.func.grad(lambda f, y=y: loss(f, y))(f) for y in targets])
+    yield identity("gradient = prediction − target", gradients, prediction(f) - targets)
+
+
+@canonical_link.breaks("Another link: probit regression, P(Y = 1) = the normal distribution function of f")
+def _(rng):
+    loss = lambda f, y: -distributions.Bernoulli(_normal_cdf(f)).log_prob(y).sum()
+    yield from _gradient_is_the_residual(loss, _normal_cdf, normal(rng, 1), torch.tensor([[0.0], [1.0]]).double())
+
+
+@canonical_link.breaks("Not the likelihood of its own prediction: the squared error of softmax probabilities")
+def _(rng):
+    loss = lambda f, y: 0.5 * (SHANNON.predict(f) - y).square().sum()
+    yield from _gradient_is_the_residual(loss, SHANNON.predict, normal(rng, 3), torch.eye(3, dtype=torch.float64))
+
+
+@canonical_link.breaks("«Only if» without the span: one-hot vectors do not see u(f) = log softmax f, whose ∂u/∂f is I − 1pᵀ")
+def _(rng):
+    f, labels = normal(rng, 3), torch.eye(3, dtype=torch.float64)
+    loss = lambda f, y: fenchel_young_loss(SHANNON, y, torch.log_softmax(f, -1))
+    yield from _gradient_is_the_residual(loss, SHANNON.predict, f, labels)  # this holds, and yet
+    yield identity("∂u/∂f = I", torch.func.jacrev(lambda f: torch.log_softmax(f, -1))(f), labels)
+
+
 @statement("fy-bregman", "A Fenchel–Young loss is a Bregman divergence in dual coordinates", kind="theorem",
            paper="Lemma 4, part",
            assumptions=("equality: Φ Legendre, ν inside dom Φ",
@@ -164,6 +233,88 @@ def _(rng):
     f, mu = torch.tensor([0.1], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)
     loss = 0.5 + (f.abs() - 0.5) - mu * f  # Φ = ½μ² on the two points has Φ* = |f| − ½
     yield at_least("inequality", loss, 0.5 * (mu - f.sign()).square())
+
+
+@statement("three-point", "Three points: what a detour costs, and Pythagoras for projections", kind="theorem", chapter=CHAPTER, trials=20,
+           assumptions=("Φ convex, finite at x and differentiable at y and z",
+                        "Pythagoras: y minimizes B(·, z) over a convex S that contains x; over an affine S for the equality"),
+           words="3f2dce9f")
+def three_point(rng):
+    K = int(rng.integers(2, 6))
+    for g in (SQUARED, BINARY, POISSON, power(1.5), power(3)):
+        x, (y, z) = means(rng, g, 1, K)[0], inside(rng, g, 2, K)
+        divergence = functools.partial(_bregman, g.value)
+        yield identity(f"identity ({g.name})", divergence(x, z),
+                       divergence(x, y) + divergence(y, z) + inner(x - y, dual(g, y) - dual(g, z)))
+        others = inside(rng, g, 20, K)
+        low, high = others.aminmax(dim=0)
+        nearest = z.clamp(low, high)  # Φ is a sum over coordinates, and so is the search in a box
+        yield from _pythagoras(f" (box, {g.name})", divergence, others, nearest, z)
+        edge = torch.where(nearest == z, others, nearest)  # on the face of the box that y lies on
+        yield identity(f"attained on a face of the box ({g.name})", *_detour(divergence, edge, nearest, z))
+        A = normal(rng, 1, K)
+        plane = others - (others - others[0]) @ A.mT @ torch.linalg.pinv(A).mT
+        plane = plane[g.contains(plane)]
+        nearest = _project_onto_plane(g, z, A, A @ others[0])
+        yield identity(f"equality (plane, {g.name})", *_detour(divergence, plane, nearest, z), tol=1e-6)
+    z, ones = inside(rng, POISSON, 1, K)[0], torch.ones(1, K).double()
+    yield identity("the simplex: y = z / Σz", _project_onto_plane(POISSON, z, ones, ones[0]), z / z.sum())
+
+
+def _detour(divergence, points, y, z):
+    """B(x, z) and B(x, y) + B(y, z) for every x of the points."""
+    y, z = y.expand_as(points), z.expand_as(points)
+    return divergence(points, z), divergence(points, y) + divergence(y, z)
+
+
+def _pythagoras(suffix, divergence, points, y, z):
+    direct, detour = _detour(divergence, points, y, z)
+    yield at_least("Pythagoras" + suffix, direct, detour)
+
+
+def _project_onto_plane(g, z, A, b):
+    """The point y with Ay = b whose B(y, z) is smallest: ∇Φ(y) = ∇Φ(z) + Aᵀλ, with λ by bisection (one constraint)."""
+    at = lambda scale: g.predict(dual(g, z) + scale * A[0])
+    low, high = -1.0, 1.0
+    while A[0] @ at(low) > b[0]:
+        low *= 2
+    while A[0] @ at(high) < b[0]:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if A[0] @ at(middle) < b[0] else (low, middle)
+    return at((low + high) / 2)
+
+
+def _kl(a, b):
+    return _bregman(POISSON.value, a, b)
+
+
+@three_point.breaks("y not the nearest point of S: another point of the same interval")
+def _(rng):
+    s, z = torch.linspace(0.2, 0.8, 31).double(), torch.tensor([0.5]).double()
+    yield from _pythagoras("", _kl, s[:, None], s[:1], z)
+
+
+@three_point.breaks("S not convex: two points, and the far one is no farther than the near one by way of it")
+def _(rng):
+    points, z = torch.tensor([[1.0], [2.1]]).double(), torch.tensor([1.5]).double()
+    nearest = min(points, key=lambda s: float(_kl(s, z)))
+    yield from _pythagoras("", _kl, points, nearest, z)
+
+
+@three_point.breaks("Convex and not affine: inside an interval the way by its end is shorter than equality says")
+def _(rng):
+    s, z = torch.linspace(1.0, 2.0, 11).double(), torch.tensor([rng.uniform(0.2, 0.8)]).double()
+    yield identity("equality", *_detour(_kl, s[:, None], s[:1], z))
+
+
+@three_point.breaks("The other order: y minimizes B(z, ·), as a likelihood does, and the sum of the two divergences is too large")
+def _(rng):
+    z, t = torch.tensor([0.2, 0.8]).double(), torch.linspace(0.01, 0.99, 197).double()
+    segment = torch.stack([t * 0.9 + (1 - t) * 0.1, t * 0.6 + (1 - t) * 0.2], 1)
+    nearest = min(segment, key=lambda s: float(_kl(z, s)))
+    yield from _pythagoras("", _kl, segment, nearest, z)
 
 
 @statement("fy-quadratic-sandwich", "Between two multiples of the squared residual", kind="theorem", paper="Lemma 4, part",

@@ -593,6 +593,26 @@ def _batch_network(rng):
     return model, normal(rng, int(rng.integers(4, 7)), 3), K
 
 
+@batch_jacobian.witness("Only the sample with the smallest eigenvalue errs, along its eigenvector")
+def _(rng):
+    model, inputs, K = _batch_network(rng)
+    for generator in (SHANNON, SQUARED):
+        outputs = model(inputs).detach()
+        _, J, _ = _chain(model, inputs, lambda f: f.square().sum(-1), lambda f: f)
+        A, predicted = J @ J.mT, generator.predict(outputs)
+        low, _ = extreme_eigenvalues(A, generator.on_simplex)
+        worst, kept = int(low.argmin()), torch.eye(K).double() - generator.on_simplex / K
+        _, vectors = torch.linalg.eigh(kept @ A[worst] @ kept)
+        v = vectors[:, int(generator.on_simplex)]  # with a simplex the first is 1, whose eigenvalue here is 0
+        mu = predicted.clone()
+        mu[worst] -= predicted[worst].min() / 2 * v
+        e, _, gradient = _chain(model, inputs, lambda f, m=mu, g=generator: fenchel_young_loss(g, m, f), lambda f, m=mu, g=generator:
+                                g.predict(f) - m)
+        norm = sum(g.square().sum() for g in _risk_gradient(model, inputs, mu, generator)[1])
+        energy = gradient.square().sum(-1).mean()
+        yield at_least(f"domination ({generator.name})", norm, bound=norm / energy * low.min() * e.square().sum(-1).mean())
+
+
 @batch_jacobian.breaks("A_x as a function of x alone: in another batch the same input has another structure matrix")
 def _(rng):
     model, inputs, _ = _batch_network(rng)

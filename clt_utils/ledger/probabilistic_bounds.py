@@ -232,7 +232,8 @@ def best_of_m(rng, draws):
     for _ in range(40):  # independent candidates, each with loss 0 or γ: the probability of a failure, exactly
         candidates, n, delta = int(rng.integers(1, 200)), int(rng.integers(20, 500)), 10 ** rng.uniform(-3, -0.5)
         gamma, risks = rng.uniform(0.5, 3), rng.uniform(0.1, 0.9, size=candidates)
-        yield at_most("independent candidates, exactly", _failure(risks, best_of_tail(gamma, candidates, n, delta) / gamma, n), bound=delta)
+        width = best_of_tail(gamma, candidates, n, delta) / gamma
+        yield rarely("independent candidates, exactly", lambda t, w=width, r=risks, n=n: _failure(r, t * w, n), delta)
     joint, clip, delta = random_joint(rng, 30, 3), 2.0, 0.05  # candidates that share their inputs, on one sample
     for candidates, n in ((1, 40), (20, 40), (100, 200)):
         losses, gamma = cross_entropies(clip * rng.choice([-1.0, 1.0], size=(candidates, 30, 3))), max_loss(2 * clip, 3)
@@ -259,6 +260,18 @@ def _failure(risks, width, n):
     """The probability that any of independent candidates with losses 0 and 1 has R > R̂ + width."""
     most = np.ceil(n * (risks - width) - 1e-9) - 1  # wrong ones of n, at most, for R̂ < R − width
     return -np.expm1(np.log1p(-stats.binom.cdf(most, n, risks)).sum())
+
+
+@best_of_m.witness("Very many fair coins, judged on a million tosses", {
+    "fair coins, M = 50": "Hoeffding's inequality is sharp only as the deviation grows against 1/√n, with many candidates or a small δ"})
+def _(rng):
+    candidates, n, delta = 10**18, 10**6, 0.05
+    width = best_of_tail(1.0, candidates, n, delta)
+
+    def fails(t):
+        one = stats.binom.cdf(np.ceil(n * (0.5 - t * width) - 1e-9) - 1, n, 0.5)
+        return -np.expm1(candidates * np.log1p(-one))
+    yield rarely("independent candidates, exactly", fails, delta)
 
 
 @best_of_m.breaks("The ln M left out: the best of 50 fair coins, judged like a single one")

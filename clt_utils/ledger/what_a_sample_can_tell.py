@@ -1,6 +1,8 @@
 """What a sample can tell: sufficiency, exponential families, and what a summary loses."""
 
 import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -204,6 +206,108 @@ def _(rng):
     corner = T[int(rng.integers(3))]
     fit = moment_matching(T, log_h, corner, steps=6)
     yield at_least("no better point on the ray", _fit_loss(2 * fit, T, log_h, corner), _fit_loss(fit, T, log_h, corner))
+
+
+@statement("boundary-statistic", "Where Φ(T(y)) is infinite a likelihood is no Fenchel–Young loss, and has the gradient of one",
+           kind="proposition", chapter=CHAPTER, trials=40,
+           assumptions=("p(y; f) = h(y) exp(⟨T(y), f⟩ − Φ*(f)), f in the interior of dom Φ*",
+                        "p(y; ·) unbounded, for Φ(T(y)) = ∞"), words="aadc026f")
+def boundary_statistic(rng):
+    concentration = np.geomspace(1e4, 1e8, 9)
+    for name, family in UNBOUNDED.items():
+        f, other, y = family.natural(rng), family.natural(rng), family.draw(rng)
+        loss = lambda f, family=family, y=y: -family.law(f).log_prob(y)
+        T = family.statistic(y)
+        yield identity(f"gradient = ŷ − T(y) ({name})", torch.func.grad(loss)(f), family.mean(family.law(f)) - T)
+        partition = lambda f, family=family: family.log_partition(f)
+        yield identity(f"differences are those of Φ* − ⟨T, ·⟩ ({name})", loss(f) - loss(other),
+                       partition(f) - T @ f - partition(other) + T @ other)
+        peak = [family.law(family.around(y, c)).log_prob(y).exp() for c in concentration]
+        yield rate(f"Φ(T(y)) = ∞: p(y; f) has no bound ({name})", concentration, torch.stack(peak), slope=0.5, tol=0.01)
+        mean = family.mean(family.law(other))  # inside, where Φ is finite and its slope is ``other``
+        inside = (mean @ other - partition(other)) + partition(f) - mean @ f
+        yield identity(f"inside: d_Φ = KL ({name})", inside, distributions.kl_divergence(family.law(other), family.law(f)))
+        yield identity(f"T(y) on the border ({name})", 1 + family.slack(T), 1.0)
+        yield at_least(f"means inside ({name})", float(family.slack(mean) > 1e-6), bound=1.0)
+
+
+class Unbounded(NamedTuple):
+    """An exponential family in which a law can concentrate on any observation."""
+
+    natural: Callable  # rng -> natural parameters (2,)
+    draw: Callable  # rng -> an observation
+    law: Callable  # natural parameters -> distribution
+    statistic: Callable  # observation -> T(y), (2,)
+    mean: Callable  # distribution -> E T, (2,)
+    log_partition: Callable  # natural parameters -> Φ*, with a base measure that depends on y alone
+    around: Callable  # (observation, concentration) -> natural parameters of a law that concentrates on it
+    slack: Callable  # mean vector -> how far inside the mean set it lies, 0 on the border
+
+
+def _number(value):
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+def _numbers(*values):
+    return torch.stack([_number(v) for v in values])
+
+
+def _normal_law(f):
+    variance = -0.5 / f[1]
+    return distributions.Normal(f[0] * variance, variance.sqrt())
+
+
+def _beta_mean(law):
+    a, b = law.concentration1, law.concentration0
+    return torch.stack([a.digamma(), b.digamma()]) - (a + b).digamma()
+
+
+UNBOUNDED = {
+    "normal": Unbounded(
+        lambda rng: _numbers(rng.normal(), -rng.uniform(0.2, 2)), normal, _normal_law,
+        lambda y: torch.stack([y, y.square()]), lambda law: torch.stack([law.mean, law.mean.square() + law.variance]),
+        lambda f: -f[0].square() / (4 * f[1]) - 0.5 * (-2 * f[1]).log(),
+        lambda y, c: _numbers(c * y, -c / 2), lambda mean: mean[1] - mean[0].square()),
+    "gamma": Unbounded(
+        lambda rng: _numbers(rng.uniform(0.5, 4), -rng.uniform(0.5, 2)), lambda rng: _number(rng.uniform(0.3, 3)),
+        lambda f: distributions.Gamma(f[0], -f[1]),
+        lambda y: torch.stack([y.log(), y]), lambda law: torch.stack([law.concentration.digamma() - law.rate.log(), law.mean]),
+        lambda f: torch.lgamma(f[0]) - f[0] * (-f[1]).log(),
+        lambda y, c: _numbers(c, -c / y), lambda mean: mean[1].log() - mean[0]),
+    "beta": Unbounded(
+        lambda rng: _numbers(*rng.uniform(0.5, 4, 2)), lambda rng: _number(rng.uniform(0.1, 0.9)),
+        lambda f: distributions.Beta(f[0], f[1]),
+        lambda y: torch.stack([y.log(), (-y).log1p()]), _beta_mean,
+        lambda f: torch.lgamma(f).sum() - torch.lgamma(f.sum()),
+        lambda y, c: _numbers(c * y, c * (1 - y)), lambda mean: 1 - mean.exp().sum()),
+}
+"""Families in which Φ(T(y)) is infinite for every y, with T(y) = (y, y²), (log y, y) and (log y, log(1 − y))."""
+
+
+def _grows_without_bound(laws, y):
+    """The density of y under ever more concentrated laws."""
+    concentration = np.geomspace(1e4, 1e8, 9)
+    yield rate("Φ(T(y)) = ∞: p(y; f) has no bound", concentration, [float(laws(c).log_prob(y).exp()) for c in concentration],
+               slope=0.5, tol=0.01)
+
+
+@boundary_statistic.breaks("On the border with a bounded likelihood: one-hot labels have Φ(1_y) = 0, and cross-entropy is the loss of Φ")
+def _(rng):
+    y = torch.tensor(int(rng.integers(3)))
+    yield from _grows_without_bound(lambda c: distributions.Categorical(logits=np.log(c) * torch.eye(3).double()[y]), y)
+
+
+@boundary_statistic.breaks("The variance is known: T(y) = y lies inside, no law of the family concentrates, and Φ(y) = ½y²")
+def _(rng):
+    y = normal(rng)
+    yield from _grows_without_bound(lambda c: distributions.Normal(y * (1 + 1 / c), 1.0), y)
+
+
+@boundary_statistic.breaks("f on the border of dom Φ*: for h(y) = y⁻² on y ≥ 1 no ŷ exists at f = 0, the mean is infinite")
+def _(rng):
+    log_partition = lambda f: np.log(special.expn(2, -f))
+    coarse, fine = ((log_partition(0.0) - log_partition(-step)) / step for step in (1e-3, 1e-6))
+    yield identity("gradient = ŷ − T(y)", coarse, fine)
 
 
 SMOOTH = {
