@@ -163,7 +163,7 @@ def walk(order: list[Node], plan: Plan, params: dict[int, str], samples: int, g:
                 shared[target(node, edge, params)].append(result.explicit())
     for uses in shared.values():
         gram += formed(sum(uses)).gram()
-    return gram
+    return (gram + gram.mT) / 2
 
 
 def out_of_memory(error: Exception) -> bool:
