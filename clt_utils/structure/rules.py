@@ -84,6 +84,8 @@ class Site(NamedTuple):
     def rows(self, x: Tensor, trailing: int = 1) -> Tensor:
         """(X, *shape) -> (X, B, T, *last ``trailing`` dims): tokens of each sample, whatever stood before the features."""
         features = x.shape[x.dim() - trailing:]
+        if self.outer == 1:
+            return x.reshape(len(x), self.samples, -1, *features)
         return x.reshape(len(x), self.outer, self.samples, -1, *features).transpose(1, 2).flatten(2, 3)
 
     def param(self, i: int) -> bool:
@@ -273,16 +275,11 @@ def _at_winners(g: Winners, patches: Tensor) -> Tensor:
 
 
 def _back_through_convolution(node: Node, g: Tensor) -> Tensor:
-    """(N, o, *positions) -> (N, i, *size). On a CPU, large maps go faster forward, through the turned kernel."""
-    x, w, groups, output_padding = node._saved_input, node._saved_weight, node._saved_groups, node._saved_output_padding
-    stride, padding, dilation = node._saved_stride, node._saved_padding, node._saved_dilation
-    turned = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], padding)]
-    if g.device.type == "cpu" and groups == 1 and set(stride) == {1} and min(turned) >= 0 and g[0, 0].numel() >= 256:
-        return aten.convolution(g, w.flip(list(range(2, w.dim()))).transpose(0, 1), None, stride, turned, dilation, False,
-                                output_padding, 1)
-    shape = x.new_empty(1).expand(len(g), *x.shape[1:])
-    return aten.convolution_backward(g, shape, w, None, stride, padding, dilation, False, output_padding, groups,
-                                     [True, False, False])[0]
+    """(N, o, *positions) -> (N, i, *size): a transposed convolution, which needs no copy of the input for each direction."""
+    w, stride, padding, dilation = node._saved_weight, node._saved_stride, node._saved_padding, node._saved_dilation
+    unseen = [size - (n - 1) * t + 2 * p - d * (k - 1) - 1 for size, n, t, p, d, k in
+              zip(node._saved_input.shape[2:], g.shape[2:], stride, padding, dilation, w.shape[2:])]  # rows that no window reached
+    return aten.convolution(g, w, None, stride, padding, dilation, True, unseen, node._saved_groups)
 
 
 def layer_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
@@ -491,7 +488,7 @@ TAKE_WINNERS = (convolution, elementwise)
 """Rules that take a cotangent as pooling leaves it."""
 
 # A rule gets the cotangent of its node's first output only, so a node of which several outputs are used has none here. It may count on
-# nothing but the node's form (``graph.form_of``) to tell where the samples go.
+# nothing but the node's form (``graph.Step``) to tell where the samples go.
 RULES: dict[str, Callable[[Node, Any, Site], Sequence[Entry]]] = {
     "AddmmBackward0": addmm,
     "MmBackward0": mm,
