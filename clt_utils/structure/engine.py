@@ -24,7 +24,7 @@ from .rules import RULES, quietly, real
 
 Directions = Callable[[Tensor, slice], Tensor]
 
-BLOCK = 3000000
+BLOCK = 3200000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
 PLANS = 32

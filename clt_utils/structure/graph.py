@@ -53,7 +53,7 @@ class Step(NamedTuple):
     """
 
     name: str
-    edges: tuple[tuple[int | str | None, int], ...]
+    edges: tuple[tuple[Any, int], ...]
     metas: tuple[tuple[tuple[int, ...], torch.dtype], ...]
     settings: tuple
 

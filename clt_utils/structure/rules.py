@@ -232,7 +232,7 @@ def _kernel_use(node: Node, g: Tensor, site: Site, fold: bool) -> Use:
         return _kernel_gradients(node, g, site)
 
     def gram() -> Tensor:
-        speed = 1.0 if g.is_cuda else 1.5
+        speed = 1.5 if many_groups_are_fast(g.device) else 1.0
         if node._saved_groups == 1 and ghost_pays(D, shape[0], shape[1:].numel(), delta.shape[-1], speed):
             tokens = site.rows(_seen(node, g.shape[3:])[None], 2)[0].transpose(1, 2).flatten(2)  # (B, i, T)
             return ghost(delta, torch.bmm(tokens.mT, tokens), fold)
@@ -242,11 +242,11 @@ def _kernel_use(node: Node, g: Tensor, site: Site, fold: bool) -> Use:
 
 
 def _kernel_gradients(node: Node, g: Tensor, site: Site) -> Tensor:
-    """Per-sample gradients of a kernel (B, D, o·i·prod(kernel)). On a CPU, from one convolution in which each sample is a group."""
+    """Per-sample gradients of a kernel, (B, D, o·i·prod(kernel)); best from one convolution in which each sample is a group."""
     groups, shape, x = node._saved_groups, node._saved_weight.shape, node._saved_input
     D, B, o = len(g), site.samples, shape[0] // groups
     delta = site.rows(g, g.dim() - 2).unflatten(3, (groups, o)).permute(2, 1, 3, 0, 4, *range(5, g.dim() + 2))  # (m, B, groups, D, o, ...)
-    if g.is_cuda:
+    if not many_groups_are_fast(g.device):
         tokens = site.rows(_seen(node, g.shape[3:]).unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
         found = torch.bmm(delta.flatten(5).permute(1, 2, 3, 4, 0, 5).reshape(B * groups, D * o, -1),
                           tokens.permute(0, 2, 1, 4, 3).reshape(B * groups, -1, tokens.shape[3]))
@@ -256,6 +256,11 @@ def _kernel_gradients(node: Node, g: Tensor, site: Site) -> Tensor:
                                           node._saved_stride, node._saved_padding, node._saved_dilation, False,
                                           node._saved_output_padding, B * groups, [False, True, False])[1]
     return found.view(B, groups, D, -1).transpose(1, 2).reshape(B, D, -1)
+
+
+def many_groups_are_fast(device: torch.device) -> bool:
+    """Whether a convolution in hundreds of groups beats a batch of products over unfolded patches: not on a GPU."""
+    return device.type == "cpu"
 
 
 def _sparse_pays(node: Node, g: Winners, site: Site) -> bool:
