@@ -22,6 +22,7 @@ from clt_utils.structure import (
     graph,
     matrix_free_eigenvalues,
     probe,
+    rules,
     structure_matrix,
 )
 
@@ -172,6 +173,40 @@ def test_every_kind_of_layer(kind, samples, seed):
         agree(model, inputs)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "conv" in kind or kind == "video frames"])
+def test_convolutions_in_single_precision(kind, seed):
+    """They run on other code than those in double precision."""
+    torch.manual_seed(seed)
+    make, shape = KINDS[kind]
+    model, inputs = make(), torch.randn(3, *shape)
+    model(inputs)
+    expected = truth(copy.deepcopy(model).double(), inputs.double())
+    assert (structure_matrix(model, inputs, verify="none") - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "conv" in kind or kind == "video frames"])
+def test_convolutions_by_the_way_of_a_gpu(kind, monkeypatch, seed):
+    torch.manual_seed(seed)
+    monkeypatch.setattr(rules, "many_groups_are_fast", lambda device: False)
+    make, shape = KINDS[kind]
+    model, inputs = make(), torch.randn(3, *shape)
+    model(inputs)
+    agree(model.double(), inputs.double())
+
+
+@pytest.mark.parametrize("D, o, i, T", [(3, 2, 4, 5), (2, 30, 40, 3)])
+@pytest.mark.parametrize("tokens_first", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_of_a_matrix_by_both_ways_to_contract_them(D, o, i, T, tokens_first, bias):
+    """The first size is one for gradients, the second for kernels of tokens."""
+    delta, tokens = torch.randn(D, 2, o, T).double(), torch.randn(2, i, T).double()
+    use = rules.outer_products(delta.mT.contiguous().mT if tokens_first else delta, tokens, bias, (o, i))
+    extended = torch.cat([tokens, torch.ones(2, bias, T)], 1)
+    rows = torch.einsum("dbot,bit->bdoi", delta, extended).flatten(2)
+    assert rules.ghost_pays(D, o, i, T) == (o == 30)
+    assert torch.allclose(use.gram(), rows @ rows.mT)
 
 
 @pytest.mark.parametrize("samples", [1, 3])

@@ -7,6 +7,7 @@ them alone, where one plain backward pass by autograd shows a walk that went ast
 """
 
 import contextlib
+import functools
 import math
 import warnings
 import weakref
@@ -18,12 +19,12 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._checks import require
-from .graph import Plan, form_of, leaves, nodes_below, nodes_of, out_of_memory, plan_for, walk
+from .graph import Plan, leaves, nodes_below, out_of_memory, plan_for, recorded, walk
 from .rules import RULES, quietly, real
 
 Directions = Callable[[Tensor, slice], Tensor]
 
-BLOCK = 3000000
+BLOCK = 3200000
 """Numbers in the largest tensor of a block of samples: enough to keep the cores busy, few enough to stay near the cache."""
 
 PLANS = 32
@@ -95,30 +96,30 @@ def _block(model: nn.Module, plans: dict[tuple, Plan], x: Tensor, part: slice, d
     outputs, params = run(model, x, dtype)
     samples, values = len(x), outputs.detach()
     with torch.no_grad():
-        order = nodes_of(outputs.grad_fn, params)
-        form = form_of(order, params), samples, outputs.dtype
-        plan = plans.get(form)
+        order, form = recorded(outputs.grad_fn, params)
+        key = form, samples, outputs.dtype
+        plan = plans.get(key)
         new = plan is None
         if plan is None:
             require(not any("CheckpointFunction" in node.name() for node in nodes_below(outputs.grad_fn)),
                     "a model with reentrant checkpointing, which hides its parameters from the graph",
                     "a graph that reaches every parameter", "Use `checkpoint(..., use_reentrant=False)`, or none here.")
-            plan = plan_for(order, params, samples, outputs)
+            plan = plan_for(order, form, params, samples, outputs)
         K = outputs.shape[1]
         g = (directions(values, part) if directions else torch.eye(K).to(values)[:, None].expand(K, samples, K))
-        gram = walk(order, plan, params, samples, g)
+        gram = walk(order, form, plan, samples, g)
     if plan.general:
         gram += general(model, x, dtype, plan, g, values)
     chosen = (range(samples) if verify == "all" else [(samples - 1) // 2] if verify == "one" or (new and verify == "new") else [])
     if all(agrees(model, x[b:b + 1], dtype, g[:, b], gram[b], values[b:b + 1], plan.coarsest,
                   (outputs, params) if samples == 1 else None) for b in chosen):
         if new and plan.settled:
-            plans[form] = plan
+            plans[key] = plan
             if len(plans) > PLANS:
                 del plans[next(iter(plans))]
         return values, gram, plan
-    plans.pop(form, None)
-    ruled = ", ".join(sorted({node.name() for node in order} & RULES.keys()))
+    plans.pop(key, None)
+    ruled = ", ".join(sorted({step.name for step in form} & RULES.keys()))
     warnings.warn("The rules of the structure engine and autograd disagree on this model; going on without the rules, slowly. To find "
                   f"out why, look at those of its nodes in clt_utils/structure/rules.py: {ruled}.", stacklevel=4)
     return values, general(model, x, dtype, plan._replace(general=set(params.values())), g, values), plan
@@ -146,7 +147,7 @@ def run(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None, grad: boo
     The model stays as it is, and so do its inputs: what a pass may write to is put in its place for this pass only, and hooks of
     parameters see no gradient of ours.
     """
-    hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
+    hooked = grad and any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters())
     swapped: dict[str, Tensor] = {name: converted(b, dtype).clone() for name, b in model.named_buffers()}
     if hooked or dtype is not None:
         swapped |= {name: converted(p.detach(), dtype).detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
@@ -252,6 +253,8 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     Up to ``FEW`` samples also pass once as they are given: so few of them may happen to meet in the same order everywhere else.
     """
     B, size = len(inputs), max(size, FEW)
+    if B == 1:
+        return run(model, inputs, dtype, grad=False)[0].detach()[None]
     outputs: list[tuple[Tensor, Tensor]] = []
     waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size) if len(part)]
     while waiting:
@@ -279,9 +282,9 @@ def require_same(outputs: Tensor, others: Tensor, precision: torch.dtype) -> Non
     size = outputs.abs().amax(1)
     scale = torch.maximum(size, size.median())
     gap = (outputs - others).abs().amax(-1)
-    require(bool((gap <= tolerance(1e3, precision) * scale).all()), "a model whose output for a sample changes with the rest of the batch, "
-            f"or from one pass to the next, by {float(gap.max()):.2g} where outputs are up to {float(outputs.abs().max()):.2g}",
-            "samples that do not interact", INTERACTION)
+    if not bool((gap <= tolerance(1e3, precision) * scale).all()):
+        require(False, "a model whose output for a sample changes with the rest of the batch, or from one pass to the next, "
+                f"by {float(gap.max()):.2g} where outputs are up to {float(size.max()):.2g}", "samples that do not interact", INTERACTION)
 
 
 INTERACTION = ("J_x is not defined otherwise: use `model.eval()`, layer or group norm rather than batch norm, attention within a sample, "
@@ -327,13 +330,18 @@ def agrees(model: nn.Module, x: Tensor, dtype: torch.dtype | None, g: Tensor, gr
         known: What ``run`` returned for the very same sample, if it was alone in its block anyway.
     """
     alone, params = known or by_itself(model, x, dtype, outputs, precision)
-    v = torch.linspace(-1, 1, len(g) + 1)[1:].to(g)
-    v = v * torch.cos(torch.arange(len(g), device=v.device) ** 2).to(v)  # a direction of no symmetry
+    v = _direction(len(g)).to(g.device)
     chosen = [p for p in leaves(alone.grad_fn) if id(p) in params]
-    gradients = torch.autograd.grad(alone, chosen, (v @ g)[None], retain_graph=known is not None)
-    expected = sum(torch.linalg.vector_norm(real(gradient), dtype=torch.float64).square() for gradient in gradients)
-    v = v.double()
+    gradients = torch.autograd.grad(alone, chosen, (v.to(g) @ g)[None])
+    lengths = torch._foreach_norm([real(gradient) for gradient in gradients], dtype=torch.float64)
+    expected = torch.stack([*lengths]).square().sum()
     return bool((v @ gram @ v - expected).abs() <= tolerance(1e4, precision) * v.square().sum() * gram.diagonal().sum())
+
+
+@functools.lru_cache
+def _direction(size: int) -> Tensor:
+    """(size,), of no symmetry."""
+    return torch.linspace(-1, 1, size + 1, dtype=torch.float64)[1:] * torch.cos(torch.arange(size) ** 2)
 
 
 def general(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None, plan: Plan, g: Tensor, outputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ and its coloured twin c·u through a node, and see where the colours come out. T
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -42,23 +42,44 @@ class Plan(NamedTuple):
     settled: bool
 
 
-def nodes_of(root: Node, params: dict[int, str]) -> list[Node]:
-    """The nodes on the way from ``root`` to ``params`` (a dict by id), each before the nodes that it feeds; leaves excluded."""
-    order, seen, stack = [], {root}, [(root, iter(root.next_functions))]
+class Step(NamedTuple):
+    """All of one node that a plan depends on, read once a pass. What it has saved in tensors is left out; see ``told_by_its_form``.
+
+    Attributes:
+        name: Its kind.
+        edges: For each input what it leads to, the number of a node or the name of a parameter or None, and to which of its outputs.
+        metas: Shape and precision of each output.
+        settings: Axes, strides, flags.
+    """
+
+    name: str
+    edges: tuple[tuple[Any, int], ...]
+    metas: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+    settings: tuple
+
+
+Form: TypeAlias = tuple[Step, ...]
+
+
+def recorded(root: Node, params: dict[int, str]) -> tuple[list[Node], Form]:
+    """The nodes on the way from ``root`` to ``params`` (a dict by id), each before the nodes that it feeds, and their form."""
+    order, inputs, stack = [], {root: root.next_functions}, [(root, iter(root.next_functions))]
     while stack:
         node, children = stack[-1]
-        child = next((child for child, _ in children if child is not None and child not in seen), None)
+        child = next((child for child, _ in children if child is not None and child not in inputs), None)
         if child is None:
             order.append(node)
             stack.pop()
         else:
-            seen.add(child)
-            stack.append((child, iter(child.next_functions)))
-    alive = set()
+            inputs[child] = child.next_functions
+            stack.append((child, iter(inputs[child])))
+    goal: dict = {None: None}  # of each node behind an input: the name of a parameter, True on the way to one, or None
     for node in order:
-        if leaf(node, params) or any(child in alive for child, _ in node.next_functions):
-            alive.add(node)
-    return [node for node in reversed(order) if node in alive and node.name() != LEAF]
+        goal[node] = leaf(node, params) if node.name() == LEAF else any(goal[child] for child, _ in inputs[node]) or None
+    order = [node for node in reversed(order) if goal[node] is True]
+    number = {node: i for i, node in enumerate(order)}
+    return order, tuple(Step(node.name(), tuple((number.get(child, goal[child]), slot) for child, slot in inputs[node]),
+                             tuple((tuple(meta.shape), meta.dtype) for meta in node._input_metadata), _settings(node)) for node in order)
 
 
 def leaf(node: Node, params: dict[int, str]) -> str | None:
@@ -66,23 +87,13 @@ def leaf(node: Node, params: dict[int, str]) -> str | None:
     return params.get(id(node.variable)) if node is not None and node.name() == LEAF else None
 
 
-def target(node: Node, edge: int, params: dict[int, str]) -> str | None:
-    """Name of the parameter that this input of the node is, or None; the weight of a linear layer may come transposed."""
-    child = node.next_functions[edge][0]
-    if child is not None and child.name() in TRANSPOSED and node.name() in ("AddmmBackward0", "MmBackward0") \
-            and edge == len(node.next_functions) - 1:
-        child = child.next_functions[0][0]
-    return leaf(child, params)
-
-
-def form_of(order: list[Node], params: dict[int, str]) -> tuple:
-    """All that a plan depends on: every node with its connections, shapes, precisions and settings, and which parameters it meets.
-
-    What a node has saved in tensors is left out; ``told_by_its_form`` says where that matters.
-    """
-    number = {node: i for i, node in enumerate(order)}
-    return tuple((node.name(), tuple((number.get(child, leaf(child, params)), slot) for child, slot in node.next_functions),
-                  tuple((tuple(meta.shape), meta.dtype) for meta in node._input_metadata), _settings(node)) for node in order)
+def target(form: Form, i: int, edge: int) -> str | None:
+    """Name of the parameter that this input of a node is, or None; the weight of a linear layer may come transposed."""
+    child = form[i].edges[edge][0]
+    if isinstance(child, int) and form[child].name in TRANSPOSED and form[i].name in ("AddmmBackward0", "MmBackward0") \
+            and edge == len(form[i].edges) - 1:
+        child = form[child].edges[0][0]
+    return child if isinstance(child, str) else None
 
 
 def _settings(node: Node) -> tuple:
@@ -122,10 +133,10 @@ def told_by_its_form(node: Node) -> bool:
                    for name in _saved_names(type(node)) for t in _tensors(getattr(node, name)))
 
 
-def pull_back(node: Node, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
+def pull_back(node: Node, step: Step, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
     """Cotangents of the node's outputs -> one entry for each of its inputs, by its rule if it has one that applies."""
-    rule, data = RULES.get(node.name()), LAYERS.get(node.name(), "any")
-    if any(meta.dtype.is_complex for meta in node._input_metadata):
+    rule, data = RULES.get(step.name), LAYERS.get(step.name, "any")
+    if any(dtype.is_complex for _, dtype in step.metas):
         rule = None  # which would have to conjugate
     # a weight that is computed from other weights is data to autograd, and no rule expects it
     computed = data != "any" and any(want == "data" and i != data for i, want in enumerate(site.wants))
@@ -134,36 +145,36 @@ def pull_back(node: Node, gs: Sequence[Any], site: Site) -> Sequence[Entry]:
     return rule(node, gs[0] if rule in TAKE_WINNERS else whole(gs[0]), site)
 
 
-def walk(order: list[Node], plan: Plan, params: dict[int, str], samples: int, g: Tensor) -> Tensor:
+def walk(order: list[Node], form: Form, plan: Plan, samples: int, g: Tensor) -> Tensor:
     """Cotangents of the outputs (D, B, K) -> (B, D, D), summed over the parameters that have rules."""
     gram = g.new_zeros(samples, len(g), len(g), dtype=torch.float64)
     shared: defaultdict = defaultdict(list)  # name -> per-sample gradients of its uses
-    waiting = Waiting()
-    waiting.add(order[0], 0, g)
-    for i, node in enumerate(order):
-        gs = waiting.take(node)
+    waiting = Waiting(form)
+    waiting.add(0, 0, g)
+    for i, (node, step) in enumerate(zip(order, form)):
+        gs = waiting.take(i)
         outer, wants = plan.sites[i]
         if not any(wants) or all(g is None for g in gs):
             continue
-        results = pull_back(node, gs, Site(outer, samples, wants))
-        for edge, (child, slot) in enumerate(node.next_functions):
-            result, want = results[edge], wants[edge]
+        results = pull_back(node, step, gs, Site(outer, samples, wants))
+        for edge, (result, want) in enumerate(zip(results, wants)):
             if result is None or want is None:
                 continue
             if want == "data":
-                waiting.add(child, slot, result)
+                waiting.add(*step.edges[edge], result)
                 continue
             if not isinstance(result, Use):
-                gradients = per_sample(result, plan.axes[i, edge], samples, child._input_metadata[0].shape)
+                shape = node.next_functions[edge][0]._input_metadata[0].shape
+                gradients = per_sample(result, plan.axes[i, edge], samples, shape)
                 assert gradients is not None  # else the plan would have left this parameter to the general path
                 result = formed(gradients)
             if want == "alone":
                 gram += result.gram()
             else:
-                shared[target(node, edge, params)].append(result.explicit())
+                shared[target(form, i, edge)].append(result.explicit())
     for uses in shared.values():
         gram += formed(sum(uses)).gram()
-    return gram
+    return (gram + gram.mT) / 2
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -171,16 +182,17 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
-class Waiting(dict[tuple[Node, int], Any]):
-    """Cotangents on their way, by node and output; those that meet are added."""
+class Waiting(dict[tuple[int, int], Any]):
+    """Cotangents on their way, by number of a node and output; those that meet are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form) -> None:
         super().__init__()
+        self.form = form
         self.writable: set = set()  # keys of tensors made here
 
-    def add(self, node: Node, slot: int, g: Entry) -> None:
+    def add(self, i: int, slot: int, g: Entry) -> None:
         """Put a cotangent where it is waited for, on top of what is there."""
-        key, shape = (node, slot), node._input_metadata[slot].shape
+        key, (shape, dtype) = (i, slot), self.form[i].metas[slot]
         if key in self:
             self[key], g = whole(self[key]), whole(g)
         if isinstance(g, Part):
@@ -189,23 +201,22 @@ class Waiting(dict[tuple[Node, int], Any]):
                 self.writable.add(key)
             g.place(self[key]).add_(g.value.to(self[key].dtype))
         elif key in self.writable:
-            self[key] += fitted(g, node._input_metadata[slot])
+            self[key] += fitted(g, shape, dtype)
         elif key in self:
-            self[key] = self[key] + fitted(g, node._input_metadata[slot])
+            self[key] = self[key] + fitted(g, shape, dtype)
             self.writable.add(key)
         else:
-            self[key] = g if isinstance(g, Winners) else fitted(g, node._input_metadata[slot])
+            self[key] = g if isinstance(g, Winners) else fitted(g, shape, dtype)
 
-    def take(self, node: Node) -> list:
+    def take(self, i: int) -> list:
         """Remove and return what waits at the node, one entry an output."""
-        return [self.pop((node, slot), None) for slot in range(len(node._input_metadata))]
+        return [self.pop((i, slot), None) for slot in range(len(self.form[i].metas))]
 
 
-def fitted(g: Any, meta: Any) -> Tensor:
+def fitted(g: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A cotangent (D, *S) in the form of the output that it belongs to: its precision, and summed over what was broadcast to S."""
-    if g.dtype != meta.dtype:
-        g = (g.real if g.is_complex() and not meta.dtype.is_complex else g).to(meta.dtype)
-    shape = meta.shape
+    if g.dtype != dtype:
+        g = (g.real if g.is_complex() and not dtype.is_complex else g).to(dtype)
     if g.shape[1:] == shape:
         return g
     extra = g.dim() - 1 - len(shape)
@@ -239,24 +250,23 @@ def per_sample(g: Any, outer: int, samples: int, shape: Sequence[int]) -> Tensor
 
 # --- dye -----------------------------------------------------------------------------------------------------------------------
 
-def plan_for(order: list[Node], params: dict[int, str], samples: int, example: Tensor) -> Plan:
+def plan_for(order: list[Node], form: Form, params: dict[int, str], samples: int, example: Tensor) -> Plan:
     """Walk once with dye in place of cotangents -> ``Plan``. ``example`` gives dtype and device."""
-    return Survey(order, params, Dye(samples, example)).plan()
+    return Survey(order, form, params, Dye(samples, example)).plan()
 
 
 class Survey:
     """The walk with dye: what it has found out so far.
 
     Attributes:
-        outers: For each (node, output) that dye has reached, how many numbers stand before the sample axis.
+        outers: For each (number of a node, output) that dye has reached, how many numbers stand before the sample axis.
         uses: How often each parameter is used.
         axes, general, settled: As in ``Plan``.
     """
 
-    def __init__(self, order: list[Node], params: dict[int, str], dye: "Dye") -> None:
-        self.order, self.params, self.dye = order, params, dye
-        self.alive = set(order)
-        self.outers: dict = {(order[0], 0): 1}
+    def __init__(self, order: list[Node], form: Form, params: dict[int, str], dye: "Dye") -> None:
+        self.order, self.form, self.params, self.dye = order, form, params, dye
+        self.outers: dict = {(0, 0): 1}
         self.uses: Counter = Counter()
         self.axes: dict = {}
         self.general: set = set()
@@ -264,28 +274,29 @@ class Survey:
 
     def plan(self) -> Plan:
         """Visit every node, then say what each walk has to do there."""
-        wants = [self.visit(i, node) for i, node in enumerate(self.order)]
-        sites = [(self.axis(node) or 1, tuple(self.final(node, edge, want) for edge, want in enumerate(found)))
-                 for node, found in zip(self.order, wants)]
-        width = max(math.prod(node._input_metadata[slot].shape) for node, slot in self.outers) // len(self.dye.colours)
+        wants = [self.visit(i) for i in range(len(self.order))]
+        sites = [(self.axis(i) or 1, tuple(self.final(i, edge, want) for edge, want in enumerate(found)))
+                 for i, found in enumerate(wants)]
+        width = max(math.prod(self.form[i].metas[slot][0]) for i, slot in self.outers) // len(self.dye.colours)
         return Plan(sites, self.axes, self.general, coarsest(self.order), width, self.settled)
 
-    def visit(self, i: int, node: Node) -> list[str | None]:
+    def visit(self, i: int) -> list[str | None]:
         """Send dye through a node -> for each input "data", "parameter", or None where nothing goes sample by sample."""
-        wants = [self.asked(node, edge) for edge in range(len(node.next_functions))]
-        outer = self.axis(node)
+        node, step = self.order[i], self.form[i]
+        wants = [self.asked(i, edge) for edge in range(len(step.edges))]
+        outer = self.axis(i)
         if outer is None:
             return [None] * len(wants)
-        self.uses.update(target(node, edge, self.params) for edge, want in enumerate(wants) if want == "parameter")
-        axes = [self.outers.get((node, slot)) for slot in range(len(node._input_metadata))]
-        gs = [None if axis is None else self.dye.fresh(meta.shape, axis, meta.dtype) for meta, axis in zip(node._input_metadata, axes)]
+        self.uses.update(target(self.form, i, edge) for edge, want in enumerate(wants) if want == "parameter")
+        axes = [self.outers.get((i, slot)) for slot in range(len(step.metas))]
+        gs = [None if axis is None else self.dye.fresh(shape, axis, dtype) for (shape, dtype), axis in zip(step.metas, axes)]
         site = Site(outer, len(self.dye.colours), tuple("shared" if want == "parameter" else want for want in wants))
         try:
-            results = pull_back(node, gs, site)
+            results = pull_back(node, step, gs, site)
         except (RuntimeError, TypeError) as error:  # a node that no one can call but autograd itself
             if out_of_memory(error):
                 raise
-            self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
+            self.leave(node)
             return [None] * len(wants)
         for edge in range(len(wants)):
             result = results[edge]
@@ -298,13 +309,12 @@ class Survey:
 
     def follow_data(self, i: int, edge: int, result: Entry, outer: int) -> bool:
         """Whether the samples lie along one axis behind this input; else all parameters there go the general way."""
-        node, slot = self.order[i].next_functions[edge]
-        crossed = Waiting()
-        crossed.add(node, slot, result)
-        found = self.find(self.order[i], whole(crossed[node, slot]), outer)
-        if found is not None and self.outers.setdefault((node, slot), found) == found:
+        key, crossed = self.form[i].edges[edge], Waiting(self.form)
+        crossed.add(*key, result)
+        found = self.find(self.order[i], whole(crossed[key]), outer)
+        if found is not None and self.outers.setdefault(key, found) == found:
             return True
-        self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
+        self.leave(self.order[i].next_functions[edge][0])
         return False
 
     def follow_parameter(self, i: int, edge: int, result: Entry, outer: int) -> bool:
@@ -314,8 +324,12 @@ class Survey:
         shape = node.next_functions[edge][0]._input_metadata[0].shape
         if found is not None and per_sample(result, found, len(self.dye.colours), shape) is not None:
             return True
-        self.general.add(target(node, edge, self.params))
+        self.general.add(target(self.form, i, edge))
         return False
+
+    def leave(self, node: Node) -> None:
+        """Every parameter at or below the node goes the general way."""
+        self.general |= {self.params[id(p)] for p in leaves(node) if id(p) in self.params}
 
     def find(self, node: Node, result: Any, outer: int) -> int | None:
         """Where the colours came out; a rule is trusted to keep an axis that the colours leave open."""
@@ -323,21 +337,21 @@ class Survey:
         self.settled &= certain or (found == outer and node.name() in RULES)
         return found
 
-    def axis(self, node: Node) -> int | None:
+    def axis(self, i: int) -> int | None:
         """The sample axis of a node's first output that dye has reached, or None."""
-        return next((self.outers[node, slot] for slot in range(len(node._input_metadata)) if (node, slot) in self.outers), None)
+        return next((self.outers[i, slot] for slot in range(len(self.form[i].metas)) if (i, slot) in self.outers), None)
 
-    def asked(self, node: Node, edge: int) -> str | None:
+    def asked(self, i: int, edge: int) -> str | None:
         """What a node's input leads to."""
-        if target(node, edge, self.params):
+        if target(self.form, i, edge):
             return "parameter"
-        return "data" if node.next_functions[edge][0] in self.alive else None
+        return "data" if isinstance(self.form[i].edges[edge][0], int) else None
 
-    def final(self, node: Node, edge: int, want: str | None) -> str | None:
+    def final(self, i: int, edge: int, want: str | None) -> str | None:
         """The same in the words of ``Site``, now that every use of every parameter is known."""
         if want != "parameter":
             return want
-        name = target(node, edge, self.params)
+        name = target(self.form, i, edge)
         return None if name in self.general else "alone" if self.uses[name] == 1 else "shared"
 
 

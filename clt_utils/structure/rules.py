@@ -84,6 +84,8 @@ class Site(NamedTuple):
     def rows(self, x: Tensor, trailing: int = 1) -> Tensor:
         """(X, *shape) -> (X, B, T, *last ``trailing`` dims): tokens of each sample, whatever stood before the features."""
         features = x.shape[x.dim() - trailing:]
+        if self.outer == 1:
+            return x.reshape(len(x), self.samples, -1, *features)
         return x.reshape(len(x), self.outer, self.samples, -1, *features).transpose(1, 2).flatten(2, 3)
 
     def param(self, i: int) -> bool:
@@ -105,10 +107,10 @@ def real(t: Tensor) -> Tensor:
 
 
 def inner(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """(B, D, ...) -> (B, D, D): inner products over everything else."""
+    """(B, D, ...) -> (B, D, D): inner products over everything else, with ``y`` of the same size if given."""
     x = real(x)
     x = x.reshape(*x.shape[:2], -1)
-    return torch.bmm(x, (x if y is None else y.flatten(2)).mT).double()
+    return torch.bmm(x, (x if y is None else y.reshape(x.shape)).mT)
 
 
 def formed(gradients: Tensor) -> Use:
@@ -128,35 +130,38 @@ def outer_products(delta: Tensor, tokens: Tensor, bias: bool, shape: Sequence[in
     D, B, o, T = delta.shape
     i = tokens.shape[1]
 
-    def weight_form() -> Tensor:
-        """Form the gradient of one layer, contract it, drop it."""
-        gradients = torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, o * i)
-        return inner(gradients) + (inner(delta.sum(-1).transpose(0, 1)) if bias else 0)
-
-    def ghost_form() -> Tensor:
-        """(δ_t·δ_t')(a_t·a_t' + 1): form no gradient at all."""
-        return ghost(delta, torch.bmm(tokens.mT, tokens) + bias)
+    def gradients() -> Tensor:
+        """(B, D, o·i), of one layer: formed, contracted, dropped."""
+        return torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, o * i)
 
     def gram() -> Tensor:
         if T == 1:
             return inner(delta.transpose(0, 1)) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None]
-        ghost_is_cheaper = T * (T * i + D * T * o + D * D * o) < D * T * o * i + D * D * o * i
-        return ghost_form() if ghost_is_cheaper else weight_form()
+        if ghost_pays(D, o, i, T):
+            return ghost(delta, torch.bmm(tokens.mT, tokens), bias)
+        return inner(gradients()) + (inner(delta.sum(-1).transpose(0, 1)) if bias else 0)
 
-    return Use(gram, lambda: torch.einsum("dbot,bit->dboi", delta, tokens).reshape(D, B, *shape))
+    return Use(gram, lambda: gradients().transpose(0, 1).reshape(D, B, *shape))
 
 
-def ghost(delta: Tensor, kernel: Tensor) -> Tensor:
-    """Σ_tt' kernel_tt' δ_t·δ'_t'; delta (D, B, o, T), kernel (B, T, T) symmetric -> (B, D, D)."""
+def ghost_pays(D: int, o: int, i: int, T: int, speed: float = 1) -> bool:
+    """Whether T × T kernels take less time than gradients, whose products go ``speed`` times as fast.
+
+    Counted in multiplications; the last product of each, with D × D numbers a sample, goes at half the speed of the large ones.
+    """
+    return T * (T * i + D * T * o + 2 * D * D * o) < D * T * o * i / speed + 2 * D * D * o * i
+
+
+def ghost(delta: Tensor, kernel: Tensor, bias: bool = False) -> Tensor:
+    """Σ_tt' (kernel_tt' + 1 if ``bias``) δ_t·δ'_t', no gradient formed; delta (D, B, o, T), kernel (B, T, T) symmetric -> (B, D, D)."""
     D, B, o, T = delta.shape
-    kernel = kernel.repeat(D, 1, 1)
+    if bias:
+        kernel += 1
     if delta.stride(-1) == 1:
-        spread = torch.bmm(delta.reshape(D * B, o, T), kernel)
-    else:  # tokens stand before features
-        delta = delta.mT
-        spread = torch.bmm(kernel, delta.reshape(D * B, T, o))
-    gram = inner(delta.transpose(0, 1), spread.view(D, B, -1).transpose(0, 1))
-    return (gram + gram.mT) / 2
+        rows = delta.transpose(0, 1).reshape(B, D * o, T)
+        return inner(rows.view(B, D, -1), torch.bmm(rows, kernel))
+    rows = delta.mT.transpose(0, 1)  # tokens stand before features
+    return inner(rows, torch.matmul(kernel[:, None], rows))
 
 
 def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
@@ -219,13 +224,43 @@ def _seen(node: Node, positions: Sequence[int]) -> Tensor:
 
 
 def _kernel_use(node: Node, g: Tensor, site: Site, fold: bool) -> Use:
-    """A kernel acts on every patch as a matrix does on a token; each group of channels has its own matrix."""
-    groups, shape = node._saved_groups, node._saved_weight.shape
-    tokens = site.rows(_seen(node, g.shape[3:]).unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
-    delta = site.rows(g.flatten(3).unflatten(2, (groups, -1)), 3)  # (D, B, m, groups, o, S)
-    uses = [outer_products(_along(delta[:, :, :, j]), _along(tokens[:, :, j]), fold, (delta.shape[4], *shape[1:])) for j in range(groups)]
-    return uses[0] if groups == 1 else Use(lambda: torch.stack([use.gram() for use in uses]).sum(0),
-                                           lambda: torch.cat([use.explicit() for use in uses], 2))
+    """A kernel acts on every patch as a matrix does on a token."""
+    D, B, shape = len(g), site.samples, node._saved_weight.shape
+    delta = site.rows(g, g.dim() - 2).transpose(2, 3).flatten(3)  # (D, B, o, T), the images of a sample side by side
+
+    def gradients() -> Tensor:
+        return _kernel_gradients(node, g, site)
+
+    def gram() -> Tensor:
+        speed = 1.5 if many_groups_are_fast(g.device) else 1.0
+        if node._saved_groups == 1 and ghost_pays(D, shape[0], shape[1:].numel(), delta.shape[-1], speed):
+            tokens = site.rows(_seen(node, g.shape[3:])[None], 2)[0].transpose(1, 2).flatten(2)  # (B, i, T)
+            return ghost(delta, torch.bmm(tokens.mT, tokens), fold)
+        return inner(gradients()) + (inner(delta.sum(-1).transpose(0, 1)) if fold else 0)
+
+    return Use(gram, lambda: gradients().transpose(0, 1).reshape(D, B, *shape))
+
+
+def _kernel_gradients(node: Node, g: Tensor, site: Site) -> Tensor:
+    """Per-sample gradients of a kernel, (B, D, o·i·prod(kernel)); best from one convolution in which each sample is a group."""
+    groups, shape, x = node._saved_groups, node._saved_weight.shape, node._saved_input
+    D, B, o = len(g), site.samples, shape[0] // groups
+    delta = site.rows(g, g.dim() - 2).unflatten(3, (groups, o)).permute(2, 1, 3, 0, 4, *range(5, g.dim() + 2))  # (m, B, groups, D, o, ...)
+    if not many_groups_are_fast(g.device):
+        tokens = site.rows(_seen(node, g.shape[3:]).unflatten(1, (groups, -1))[None], 3)[0]  # (B, m, groups, i, S)
+        found = torch.bmm(delta.flatten(5).permute(1, 2, 3, 4, 0, 5).reshape(B * groups, D * o, -1),
+                          tokens.permute(0, 2, 1, 4, 3).reshape(B * groups, -1, tokens.shape[3]))
+    else:
+        images = site.rows(x[None], x.dim() - 1)[0].transpose(0, 1).flatten(1, 2)  # (m, B·channels, ...)
+        found = aten.convolution_backward(delta.flatten(1, 4), images, x.new_empty(1).expand(B * groups * D * o, *shape[1:]), None,
+                                          node._saved_stride, node._saved_padding, node._saved_dilation, False,
+                                          node._saved_output_padding, B * groups, [False, True, False])[1]
+    return found.view(B, groups, D, -1).transpose(1, 2).reshape(B, D, -1)
+
+
+def many_groups_are_fast(device: torch.device) -> bool:
+    """Whether a convolution in hundreds of groups beats a batch of products over unfolded patches: not on a GPU."""
+    return device.type == "cpu"
 
 
 def _sparse_pays(node: Node, g: Winners, site: Site) -> bool:
@@ -245,21 +280,11 @@ def _at_winners(g: Winners, patches: Tensor) -> Tensor:
 
 
 def _back_through_convolution(node: Node, g: Tensor) -> Tensor:
-    """(N, o, *positions) -> (N, i, *size). On a CPU, large maps go faster forward, through the turned kernel."""
-    x, w, groups, output_padding = node._saved_input, node._saved_weight, node._saved_groups, node._saved_output_padding
-    stride, padding, dilation = node._saved_stride, node._saved_padding, node._saved_dilation
-    turned = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], padding)]
-    if g.device.type == "cpu" and groups == 1 and set(stride) == {1} and min(turned) >= 0 and g[0, 0].numel() >= 256:
-        return aten.convolution(g, w.flip(list(range(2, w.dim()))).transpose(0, 1), None, stride, turned, dilation, False,
-                                output_padding, 1)
-    shape = x.new_empty(1).expand(len(g), *x.shape[1:])
-    return aten.convolution_backward(g, shape, w, None, stride, padding, dilation, False, output_padding, groups,
-                                     [True, False, False])[0]
-
-
-def _along(x: Tensor) -> Tensor:
-    """(..., m, features, S) -> (..., features, m·S): the m images of a sample lie side by side."""
-    return x.squeeze(-3) if x.shape[-3] == 1 else x.movedim(-3, -2).flatten(-2)
+    """(N, o, *positions) -> (N, i, *size): a transposed convolution, which needs no copy of the input for each direction."""
+    w, stride, padding, dilation = node._saved_weight, node._saved_stride, node._saved_padding, node._saved_dilation
+    unseen = [size - (n - 1) * t + 2 * p - d * (k - 1) - 1 for size, n, t, p, d, k in
+              zip(node._saved_input.shape[2:], g.shape[2:], stride, padding, dilation, w.shape[2:])]  # rows that no window reached
+    return aten.convolution(g, w, None, stride, padding, dilation, True, unseen, node._saved_groups)
 
 
 def layer_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
@@ -468,7 +493,7 @@ TAKE_WINNERS = (convolution, elementwise)
 """Rules that take a cotangent as pooling leaves it."""
 
 # A rule gets the cotangent of its node's first output only, so a node of which several outputs are used has none here. It may count on
-# nothing but the node's form (``graph.form_of``) to tell where the samples go.
+# nothing but the node's form (``graph.Step``) to tell where the samples go.
 RULES: dict[str, Callable[[Node, Any, Site], Sequence[Entry]]] = {
     "AddmmBackward0": addmm,
     "MmBackward0": mm,
