@@ -308,8 +308,19 @@ class Counter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+            self.total += arithmetic(func._overloadpacket, args, kwargs or {}, out)
         return out
+
+
+def arithmetic(packet, args, kwargs, out):
+    """By torch's formulas, but that its one for the gradient of a kernel takes a convolution in groups for one without."""
+    count, groups = functools.partial(flop_registry[packet], out_val=out), 1
+    if packet is torch.ops.aten.convolution_backward:
+        groups, (to_input, to_kernel, _) = args[9], args[10]
+    if groups == 1:
+        return count(*args, **kwargs)
+    return (count(*args[:10], (True, False, False)) if to_input else 0) + (
+        count(*args[:10], (False, True, False)) // groups if to_kernel else 0)
 
 
 def operations(run, *args):

@@ -483,7 +483,7 @@ SWEEPS = {sweep.name: sweep for sweep in [
     # steps below and above the limit that the first structure matrices name
     *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=OF_LIMIT,
             seed=range(seeds))
-      for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_RESNET18, 3), (_VIT, 10))),
+      for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_VIT, 10))),
     # the paper's data sets at their own size: sixteen images of each, and LeNet on all; a hundred outputs cost ten times as much
     *(Sweep(f"{model}-{dataset}", TrainConfig.mini(model=model, dataset=dataset, learning_rate=step, probes=probes[dataset == "cifar100"]),
             loss=["cross-entropy", "squared"], seed=range(5))

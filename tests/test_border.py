@@ -198,7 +198,7 @@ CALLS = {
     "sweeps.Sweep.run": lambda: dict(self=sweep(), workers=1, dask=None, progress=False),
     "sweeps.Sweep.__getitem__": lambda: dict(self=sweep(), point=POINT),
     "sweeps.Sweep.verify": lambda: dict(self=sweep(), count=1, seed=0, whole=False),
-    "sweeps.live_or_recorded": lambda: dict(sweep=sweeps.SWEEPS["lenet-digits"], point={"loss": "squared"}, progress=False),
+    "sweeps.live_or_recorded": lambda: dict(sweep=sweeps.SWEEPS["resnet18-cifar10"], point={"loss": "squared"}, progress=False),
     "sweeps.differences": lambda: dict(first=TRACE, second=TRACE, steps=np.array([1.0, 2.0])),
     "explore.explore": lambda: dict(source=sweep(), figure=blank, alt=in_words, width=[2]),
     "explore.Explorer": lambda: dict(source=None, figure=blank, alt=in_words, axes={"width": [2]}),

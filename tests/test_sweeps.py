@@ -365,10 +365,12 @@ def test_records_are_whole_and_small_and_their_columns_belong_together(name, mon
     assert list(runs) == sweep.configs()
     for run in runs.values():
         assert {"date", "seconds", "device", "threads", "torch", "code"} <= run.provenance.keys()
-        assert set(run.columns) == {*COLUMNS, *(HELD_OUT if run.config.held_out else ())} and len(run) >= 2 and run["step"][0] == 0
+        assert set(run.columns) == {*COLUMNS, *(HELD_OUT if run.config.held_out else ())} and run["step"][0] == 0
+        assert len(run) >= 2 or run.stopped  # the first step may have been the last
         for lower, upper in (("lower", "upper"), ("lower_sharp", "upper_sharp")):
             assert (run[lower] <= run["risk"] * (1 + 1e-5)).all() and (run["risk"] <= run[upper] * (1 + 1e-5)).all(), run.config
-        assert (run["lam_min"] >= 0).all() and (run["lam_min"] <= run["lam_max"]).all()
+        assert (run["lam_min"] >= -1e-5 * run["lam_max"]).all()  # of a run that blows up, the smallest drowns in rounding
+        assert (run["lam_min"] <= run["lam_max"]).all()
         assert (run["correlation"] <= 1 + 1e-5).all()
         check_identities(run)
 
