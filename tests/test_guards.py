@@ -233,6 +233,14 @@ def test_samples_that_interact_are_refused_in_every_precision(kind, dtype, seed)
             measure(network([kind, "linear"]).to(dtype), batch(4).to(dtype))
 
 
+def test_only_other_company_shows_what_two_samples_do_to_each_other(seed):
+    """No gradient passes between them, the batch is one block, and a sample alone, which is its own mean, stays as it is."""
+    torch.manual_seed(seed)
+    mixing = Part(lambda m, x: torch.cat([x[:-2], x[-2:].mean(0).expand_as(x[-2:])]))
+    with pytest.raises(ValueError, match="Expected: samples that do not interact"):
+        structure_matrix(nn.Sequential(mixing, network(["linear"])), batch(6), chunk=6)
+
+
 @pytest.mark.parametrize("B", [1, 4])
 @pytest.mark.parametrize("kind", [*RANDOM, *ELSEWHERE])
 def test_what_is_random_is_refused_even_if_this_time_nothing_happened(kind, B, seed):
