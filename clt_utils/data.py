@@ -222,10 +222,15 @@ def _paper(name: str, split: str, root: Folder) -> tuple[Tensor, Tensor, int]:
 @functools.lru_cache(maxsize=2)  # a run asks for its samples more than once, and CIFAR has 180 MB to read
 def _arrays(name: str, split: str, folder: Path, written: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, H, W) or (n, H, W, 3) and labels (n,), both uint8; ``written`` is when ``NAME.npz`` was, None without it."""
+    return _torchvisions(name, split, folder) or (_from_npz(folder / f"{name}.npz", split) if written else _downloaded(name, split, folder))
+
+
+def _torchvisions(name: str, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """What lies in torchvision's own files, or None; so a folder that others fill needs to be read only."""
     try:
-        return _by_torchvision(name, split, folder, download=False)  # so a folder that others fill needs to be read only
+        return _by_torchvision(name, split, folder, download=False)
     except Exception:  # torchvision raises RuntimeError, OSError, EOFError, ... for what is missing or cut short
-        return _from_npz(folder / f"{name}.npz", split) if written else _downloaded(name, split, folder)
+        return None
 
 
 def _by_torchvision(name: str, split: str, folder: Path, download: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -288,10 +293,7 @@ def _export(name: str, root: Folder) -> Path:
     folder = writable(_data_folder(root))
     arrays = {}
     for split in ("train", "test"):
-        try:
-            found = _by_torchvision(name, split, folder, download=False)
-        except Exception:  # as in ``_arrays``; a NAME.npz that is there may lack a split, and is written anew
-            found = _downloaded(name, split, folder)
+        found = _torchvisions(name, split, folder) or _downloaded(name, split, folder)  # not the NAME.npz, which may lack a split
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = found
     part = folder / f"{name}.part.npz"
     np.savez_compressed(part, allow_pickle=False, **arrays)
@@ -311,12 +313,9 @@ def _compare(name: str, root: Folder) -> dict[str, str]:
 
 def _there(name: str, split: str, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        return _by_torchvision(name, split, folder, download=False)
-    except Exception:  # as in ``_arrays``
-        try:
-            return _from_npz(folder / f"{name}.npz", split)
-        except FileNotFoundError:
-            return None
+        return _torchvisions(name, split, folder) or _from_npz(folder / f"{name}.npz", split)
+    except FileNotFoundError:
+        return None
 
 
 def _verdict(values: np.ndarray | None, known: str | None) -> str:

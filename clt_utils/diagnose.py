@@ -32,7 +32,7 @@ from .duality import SHANNON, Generator, as_mean, fenchel_young_loss, require_ge
 from .finite import count, estimate_conditional_entropy, number_rows
 from .interval import risk_interval, together
 from .structure import Probe, gradient_correlation, gradient_energy, probe
-from .structure.engine import LOW, forward, out_of_memory, precision, tolerance
+from .structure.engine import LOW, forward, other_company, out_of_memory, precision, tolerance
 
 MOST_OUTPUTS = 5000
 """Outputs up to which structure matrices are formed: beyond, one takes 0.2 GB and more, and the eigenvalues of a few of them minutes."""
@@ -529,8 +529,7 @@ def _hooks(modules: Mapping[str, nn.Module], see: Callable[[str, Any], None]) ->
 def _layers(subject: _Subject, layers: Sequence[str], cells: int, problems: list[str]) -> list[Layer]:
     """Each named layer that gives one row a sample: the samples pass twice, in another order and company, which must not matter."""
     n = len(subject.inputs)
-    batches = torch.arange(n).split(64)
-    others = [part for start in (0, 1) for part in torch.arange(start, n, 2).flip(0).split(64) if len(part)]
+    batches, others = torch.arange(n).split(64), other_company(n, 64)
     try:
         first, second = _calls(subject, layers, batches), _calls(subject, layers, others)
     except Exception as error:  # what was measured before is not lost

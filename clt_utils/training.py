@@ -303,7 +303,7 @@ class _Run:
     def __init__(self, config: TrainConfig, prepare: Callable[[nn.Module], object] | None) -> None:
         self.config, self.generator, self.device = config, GENERATORS[config.loss], find_device(config.device)
         samples, held_out = _samples(config)
-        self.inputs, self.targets = samples.inputs.to(self.device), samples.targets.to(self.device)
+        self.inputs, self.targets = self._here(samples)
         self.probed = self._here(samples.draw(config.probe_samples, config.seed) if config.probe_samples else samples)
         self.judged = {} if held_out is None else {"train": self._here(samples.draw(min(len(held_out), len(samples)), config.seed)),
                                                    "test": self._here(held_out)}

@@ -335,20 +335,6 @@ def test_errors_say_what_is_wrong(model, inputs, words):
         structure_matrix(model, inputs)
 
 
-def test_out_of_memory_means_smaller_chunks(monkeypatch):
-    model, inputs = build("lenet", 3, 1, 12), torch.randn(8, 1, 12, 12)
-    expected, block = structure_matrix(model, inputs), engine._block
-
-    def scarce(model, plans, x, *rest):
-        if len(x) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return block(model, plans, x, *rest)
-
-    monkeypatch.setattr(engine, "_block", scarce)
-    with pytest.warns(UserWarning, match="2 samples at a time"):
-        assert torch.allclose(structure_matrix(model, inputs, chunk=8), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_a_wrong_rule_is_noticed(monkeypatch):
     model, inputs = build("lenet", 3, 1, 12).double(), torch.randn(3, 1, 12, 12, dtype=torch.float64)
     wrong = dict(graph.RULES, ReluBackward0=lambda node, g, site: [2 * g])

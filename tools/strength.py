@@ -45,7 +45,7 @@ RECORD = ROOT / "tests" / "strength.json"
 LIBRARIES = ("numpy", "scipy.stats", "scipy.optimize", "torch", "torch.func", "hypothesis", "pytest", "nbformat", "torchvision")
 TESTS = {  # the files whose tests may notice; the lines that each test runs are found by running it once
     **{name: [f"test_{name}", "test_border", "test_ledger"] for name in ("bounds", "duality", "entropy", "sgd", "dual_steps", "finite")},
-    **{f"structure.{name}": ["test_structure", "test_guards"] for name in ("__init__", "engine", "graph", "rules")},
+    **{f"structure.{name}": ["test_structure", "test_guards", "test_devices"] for name in ("__init__", "engine", "graph", "rules")},
 }
 
 

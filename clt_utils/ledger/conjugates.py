@@ -8,7 +8,7 @@ from scipy import optimize
 
 from ..duality import BINARY, GINI, HUBER, POISSON, SHANNON, SQUARED, ZOO, dual, power, tsallis
 from .core import at_least, at_most, identity, statement
-from .instances import inner, inside, means, normal
+from .instances import inner, inside, means, nearly_touching, normal
 
 CHAPTER = "foundations/conjugates"
 
@@ -71,9 +71,7 @@ def fenchel_young_inequality(rng):
 
 @fenchel_young_inequality.witness("f = ∇Φ(μ), up to a millionth")
 def _(rng):
-    for g in ZOO:
-        mu = inside(rng, g, 4, 3)
-        f = dual(g, mu) * (1 + 1e-6)
+    for g, mu, f in nearly_touching(rng):
         yield at_least(f"inequality ({g.name})", g.value(mu) + g.conjugate(f), inner(mu, f))
 
 

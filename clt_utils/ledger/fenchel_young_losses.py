@@ -23,7 +23,7 @@ from ..duality import (
 )
 from ..entropy import entropy
 from .core import at_least, at_most, identity, statement
-from .instances import inner, inside, means, normal, simplex_points
+from .instances import inner, inside, means, nearly_touching, normal, simplex_points
 
 CHAPTER = "foundations/fenchel-young-losses"
 
@@ -55,9 +55,7 @@ def fy_nonnegative_zero(rng):
 
 @fy_nonnegative_zero.witness("A prediction that misses by a millionth")
 def _(rng):
-    for g in ZOO:
-        mu = inside(rng, g, 4, 3)
-        f = dual(g, mu) * (1 + 1e-6)
+    for g, mu, f in nearly_touching(rng):
         yield at_least(f"nonnegative ({g.name})", g.value(mu) + g.conjugate(f), inner(mu, f))
 
 

@@ -108,25 +108,24 @@ def simplex_restriction(rng):
     for generator in (SHANNON, GINI):
         e = generator.predict(f) - mu
         yield identity(f"e ⟂ 1 ({generator.name})", e.sum() + 1, 1.0)
-        (low, high), (low_s, high_s) = extreme_eigenvalues(A), extreme_eigenvalues(A, on_simplex=True)
-        yield at_least("λ_min on 1^⊥", low_s, bound=low)
-        yield at_most("λ_max on 1^⊥", high_s, bound=high)
-        lower, upper = residual_bounds(_quadratic(A, e), low_s, high_s)
-        yield at_least("residual, lower", e.square().sum(), bound=lower)
-        yield at_most("residual, upper", e.square().sum(), bound=upper)
+        yield from _restricted(A, e)
+
+
+def _restricted(A, e):
+    """The claims about one matrix and one residual that sums to zero."""
+    (low, high), (low_s, high_s) = extreme_eigenvalues(A), extreme_eigenvalues(A, on_simplex=True)
+    yield at_least("λ_min on 1^⊥", low_s, bound=low)
+    yield at_most("λ_max on 1^⊥", high_s, bound=high)
+    lower, upper = residual_bounds(_quadratic(A, e), low_s, high_s)
+    yield at_least("residual, lower", e.square().sum(), bound=lower)
+    yield at_most("residual, upper", e.square().sum(), bound=upper)
 
 
 @simplex_restriction.witness("Two outputs alone have one eigenvalue on 1^⊥; its extremes are those of A where A mixes nothing with 1")
 def _(rng):
     e, one = torch.tensor([[0.3, -0.3], [0.5, 0.5]], dtype=torch.float64)
     for high, low in ((5.0, 1.0), (1.0, 5.0)):
-        A = high * torch.outer(e, e) / 0.18 + low * torch.outer(one, one) / 0.5
-        (low, high), (low_s, high_s) = extreme_eigenvalues(A), extreme_eigenvalues(A, on_simplex=True)
-        yield at_least("λ_min on 1^⊥", low_s, bound=low)
-        yield at_most("λ_max on 1^⊥", high_s, bound=high)
-        lower, upper = residual_bounds(_quadratic(A, e), low_s, high_s)
-        yield at_least("residual, lower", e.square().sum(), bound=lower)
-        yield at_most("residual, upper", e.square().sum(), bound=upper)
+        yield from _restricted(high * torch.outer(e, e) / 0.18 + low * torch.outer(one, one) / 0.5, e)
 
 
 @simplex_restriction.breaks("A target that does not sum to one: two labels at once, (1, 1, 0)")

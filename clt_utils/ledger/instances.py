@@ -1,11 +1,13 @@
 """Random instances for the checks: numbers, matrices, small networks and finite worlds, all in float64."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..bounds import max_loss
-from ..duality import BINARY, GINI, HUBER, SHANNON, SQUARED, Generator, tsallis
+from ..duality import BINARY, GINI, HUBER, SHANNON, SQUARED, ZOO, Generator, dual, tsallis
 from ..finite import cross_entropies
 
 STRONGLY_CONVEX = (SHANNON, SQUARED, GINI, tsallis(1.5), BINARY, HUBER)
@@ -25,6 +27,13 @@ def inside(rng: np.random.Generator, generator: Generator, n: int, K: int) -> Te
     """``n`` mean vectors inside the domain, (n, K), where Φ is differentiable along the domain."""
     mu = generator.predict(normal(rng, n, K))
     return 0.9 * mu + 0.1 * generator.predict(torch.zeros(K, dtype=mu.dtype))
+
+
+def nearly_touching(rng: np.random.Generator) -> Iterator[tuple[Generator, Tensor, Tensor]]:
+    """Of every generator means (4, 3) and the outputs that predict them, off by a millionth: there Φ(μ) + Φ*(f) is nearly ⟨μ, f⟩."""
+    for generator in ZOO:
+        mu = inside(rng, generator, 4, 3)
+        yield generator, mu, dual(generator, mu) * (1 + 1e-6)
 
 
 def inner(mu: Tensor, f: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     if B == 1:
         return run(model, inputs, dtype, grad=False)[0].detach()[None]
     outputs: list[tuple[Tensor, Tensor]] = []
-    waiting = [part for start in (0, 1) for part in torch.arange(start, B, 2).flip(0).split(size) if len(part)]
+    waiting = other_company(B, size)
     while waiting:
         part = waiting.pop(0)
         try:
@@ -269,6 +269,11 @@ def in_other_company(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None
     where = torch.cat([part for part, _ in outputs]).argsort()
     others = torch.cat([value for _, value in outputs])[where.to(inputs.device)]
     return torch.stack([others, *([run(model, inputs, dtype, grad=False)[0].detach()] if 1 < B <= FEW else [])])
+
+
+def other_company(n: int, size: int) -> list[Tensor]:
+    """Batches of at most ``size`` of n samples, as indices: every second sample, backwards, then the others."""
+    return [part for start in (0, 1) for part in torch.arange(start, n, 2).flip(0).split(size) if len(part)]
 
 
 FEW = 8

@@ -128,17 +128,30 @@ def outer_products(delta: Tensor, tokens: Tensor, bias: bool, shape: Sequence[in
         shape: Shape of the parameter.
     """
     D, B, o, T = delta.shape
-    i = tokens.shape[1]
+    use = contracted(delta, lambda: torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, -1), lambda: tokens,
+                     bias, shape)
+    if T > 1:
+        return use
+    return Use(lambda: inner(delta.transpose(0, 1)) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None], use.explicit)
 
-    def gradients() -> Tensor:
-        """(B, D, o·i), of one layer: formed, contracted, dropped."""
-        return torch.bmm(delta.transpose(0, 1).reshape(B, D * o, T), tokens.mT).view(B, D, o * i)
+
+def contracted(delta: Tensor, gradients: Callable[[], Tensor], tokens: Callable[[], Tensor] | None, bias: bool, shape: Sequence[int],
+               speed: float = 1) -> Use:
+    """Per-sample gradients in the cheaper of two ways: those of one layer formed, contracted and dropped, or none formed at all.
+
+    Args:
+        delta: Cotangents of the output, (D, B, o, T).
+        gradients: Gives them, (B, D, o·i).
+        tokens: Gives what the matrix acts on, (B, i, T); None where several matrices act.
+        bias: As in ``outer_products``, and so is ``shape``.
+        speed: How many times as fast as a batch of products ``gradients`` is.
+    """
+    D, B, o, T = delta.shape
 
     def gram() -> Tensor:
-        if T == 1:
-            return inner(delta.transpose(0, 1)) * (tokens.double().square().sum((1, 2)) + bias)[:, None, None]
-        if ghost_pays(D, o, i, T):
-            return ghost(delta, torch.bmm(tokens.mT, tokens), bias)
+        if tokens is not None and ghost_pays(D, o, math.prod(shape) // o, T, speed):
+            a = tokens()
+            return ghost(delta, torch.bmm(a.mT, a), bias)
         return inner(gradients()) + (inner(delta.sum(-1).transpose(0, 1)) if bias else 0)
 
     return Use(gram, lambda: gradients().transpose(0, 1).reshape(D, B, *shape))
@@ -225,20 +238,12 @@ def _seen(node: Node, positions: Sequence[int]) -> Tensor:
 
 def _kernel_use(node: Node, g: Tensor, site: Site, fold: bool) -> Use:
     """A kernel acts on every patch as a matrix does on a token."""
-    D, B, shape = len(g), site.samples, node._saved_weight.shape
-    delta = site.rows(g, g.dim() - 2).transpose(2, 3).flatten(3)  # (D, B, o, T), the images of a sample side by side
+    def tokens() -> Tensor:
+        return site.rows(_seen(node, g.shape[3:])[None], 2)[0].transpose(1, 2).flatten(2)  # the images of a sample side by side
 
-    def gradients() -> Tensor:
-        return _kernel_gradients(node, g, site)
-
-    def gram() -> Tensor:
-        speed = 1.5 if many_groups_are_fast(g.device) else 1.0
-        if node._saved_groups == 1 and ghost_pays(D, shape[0], shape[1:].numel(), delta.shape[-1], speed):
-            tokens = site.rows(_seen(node, g.shape[3:])[None], 2)[0].transpose(1, 2).flatten(2)  # (B, i, T)
-            return ghost(delta, torch.bmm(tokens.mT, tokens), fold)
-        return inner(gradients()) + (inner(delta.sum(-1).transpose(0, 1)) if fold else 0)
-
-    return Use(gram, lambda: gradients().transpose(0, 1).reshape(D, B, *shape))
+    delta = site.rows(g, g.dim() - 2).transpose(2, 3).flatten(3)
+    return contracted(delta, lambda: _kernel_gradients(node, g, site), tokens if node._saved_groups == 1 else None, fold,
+                      node._saved_weight.shape, speed=1.5 if many_groups_are_fast(g.device) else 1)
 
 
 def _kernel_gradients(node: Node, g: Tensor, site: Site) -> Tensor:
