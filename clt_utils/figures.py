@@ -43,7 +43,6 @@ def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("
         >>> [ax.get_title() for ax in fig.axes]
         ['depth 2', 'depth 4']
     """
-    _require_groups(groups)
     return one_below_the_other({"log scale": groups}, names)
 
 
@@ -80,6 +79,7 @@ def one_below_the_other(rows: dict[str, dict[str, Sequence[Columns]]],
             for name in names:
                 draw_curve(ax, traces, name, "epoch")
             log_scale(ax)
+            ax.minorticks_off()
         line[0].set_ylabel(label)
     for ax, title in zip(axes[0], min(titles)):
         ax.set_title(title)
@@ -115,13 +115,14 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
     for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
                                 (r"risk $\hat R$ and its bounds", r"eigenvalues $\lambda$, energy $\hat E$")):
         for name in names:  # hues belong to the bounds; eigenvalues and energy share black and differ in their dashes
-            draw_curve(ax, traces, name, "epoch", **WATCHED.get(name, {}))
+            draw_curve(ax, traces, name, "epoch", POINTS // 3, **WATCHED.get(name, {}))
         log_scale(ax)
+        ax.minorticks_off()
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
     require_integer("window", window, 2, length)
     middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
-    drawn = evenly_spaced(len(middle), POINTS)
+    drawn = evenly_spaced(len(middle), POINTS // 3)
     for name in ("lower_sharp", "upper", "upper_sharp"):
         local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, drawn]
         axes[2].plot(middle[drawn], np.median(local, axis=0), **CURVES[name])

@@ -411,7 +411,7 @@ CLOCKS = {"step": "training step $k$", "epoch": "epoch"}
 """What training is drawn against: a column, and the name of the axis."""
 
 
-def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "step", **style: Any) -> None:
+def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "step", points: int = POINTS, **style: Any) -> None:
     """Draw one column of traces over seeds: their median, in a band from the smallest to the largest value.
 
     Args:
@@ -419,6 +419,7 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
         traces: A list of traces that were measured at the same steps; runs that ended early shorten the curve.
         name: The column, one of ``CURVES``.
         against: "step" or "epoch".
+        points: Draw at most so many; fewer are enough for a narrow panel.
         **style: Changes of the curve's style.
 
     Raises:
@@ -433,13 +434,14 @@ def draw_curve(ax: Axes, traces: Sequence[Columns], name: str, against: str = "s
     require_kind("ax", ax, Axes, "matplotlib axes")
     require_name("curve", name, tuple(CURVES))
     require_name("clock", against, tuple(CLOCKS))
+    require_integer("points", points, 2)
     require_traces(traces, name, against)
     length = min(len(trace[against]) for trace in traces)
     clocks = np.array([trace[against][:length] for trace in traces], dtype=float)
     require((clocks == clocks[0]).all(), f"traces measured at different {against}s", "the same for every seed")
     values = np.array([trace[name][:length] for trace in traces], dtype=float)
     values[~(np.isfinite(values) & (values > 0))] = np.nan  # a log axis has no place for them
-    drawn = evenly_spaced(length, POINTS)
+    drawn = evenly_spaced(length, points)
     x, values = clocks[0, drawn], values[:, drawn]
     style = CURVES[name] | style
     ax.plot(x, np.median(values, axis=0), **style)

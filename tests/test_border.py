@@ -223,7 +223,7 @@ CALLS = {
     "plots.draw_simplex": lambda: dict(ax=axes(), title="p"),
     "plots.risk_between_bounds": lambda: dict(traces=TRACE, sharp=True, against="epoch"),
     "plots.spectrum": lambda: dict(traces=[TRACE], against="step"),
-    "plots.draw_curve": lambda: dict(ax=axes(), traces=[TRACE], name="risk", against="step"),
+    "plots.draw_curve": lambda: dict(ax=axes(), traces=[TRACE], name="risk", against="step", points=9),
     "figures.side_by_side": lambda: dict(groups={"all": [TRACE]}, names=["risk"]),
     "figures.one_below_the_other": lambda: dict(rows={"all": {"runs": [TRACE]}}, names=["risk"]),
     "figures.watched": lambda: dict(traces=[TRACE], window=2),

@@ -33,7 +33,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MAX_BYTES = 2_000_000  # the chapters with the most recorded runs have the most pictures
+MAX_BYTES = 1_500_000
 
 
 @cache
