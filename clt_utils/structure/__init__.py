@@ -383,5 +383,5 @@ def _check(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None, c
         require_finite("inputs", inputs)
     kind, name = mixing_or_random(model) or ("", "")
     require(kind != "batch normalization", f"batch normalization in training mode (`{name}`)", "samples that do not interact",
-            "J_x is not defined for one sample: use `model.eval()`, or layer or group norm.")
+            "Else one sample has no Jacobian of its own: use `model.eval()`, or layer or group norm.")
     require(kind != "dropout", f"dropout in training mode (`{name}`)", "outputs that are not random", "Use `model.eval()`.")
