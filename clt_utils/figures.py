@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from ._checks import real_array, require, require_integer, require_kind, require_number, require_traces
+from ._checks import real_array, require, require_integer, require_kind, require_number, require_traces, shown
 from ._spacing import evenly_spaced
 from .correlation import local_pearson
 from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scale
@@ -220,22 +220,36 @@ def time_against_arithmetic(machines: dict[str, tuple[dict[str, Any], float]]) -
         >>> print(fig.axes[0].get_lines()[-1].get_ydata())  # two GFLOP take at least 20 ms
         [ 20. 200.]
     """
-    require_kind("machines", machines, dict, "a dict from titles to methods and a roof")
-    require(machines, "no machine", "at least one")
+    kind = "{title: ({label: (GFLOP, milliseconds)}, roof)}"
+    _require_pairs("machines", machines, kind)
+    for methods, _ in machines.values():
+        _require_pairs("methods", methods, kind)
+        require(len(methods) <= 4, f"{len(methods)} methods", "four at most, as there are colors")
     fig, axes = plt.subplots(1, len(machines), figsize=(6.6, 3.7), squeeze=False)
     for ax, (title, (methods, roof)) in zip(axes[0], machines.items()):
         require_number("roof", roof, "(0, ∞)")
-        work = [real_array(label, gflop, dims=1) for label, (gflop, _) in methods.items()]
-        for (label, (_, times)), gflop, color, marker in zip(methods.items(), work, ("blue", "vermillion", "green", "purple"), "os^D"):
-            require(np.shape(times) == gflop.shape, f"{label} with {len(gflop)} counts and {np.size(times)} times", "one time a count")
+        cases = {label: (real_array(f"GFLOP of {label}", gflop, dims=1), real_array(f"milliseconds of {label}", times, dims=1))
+                 for label, (gflop, times) in methods.items()}
+        for (label, (gflop, times)), color, marker in zip(cases.items(), ("blue", "vermillion", "green", "purple"), "os^D"):
+            require(len(times) == len(gflop), f"{label} with {len(gflop)} counts and {len(times)} times", "one time a count")
+            require(min(gflop.min(), times.min()) > 0, f"{label} with a count or a time that is not positive", "positive numbers")
             ax.plot(gflop, times, marker, color=COLORS[color], label=label)
-        ends = np.array([min(map(np.min, work)), max(map(np.max, work))])
+        work = np.concatenate([gflop for gflop, _ in cases.values()])
+        ends = np.array([work.min(), work.max()])
         ax.plot(ends, 1e3 * ends / roof, color="black", linestyle="-", label="the arithmetic alone")
         log_scale(ax, "xy")
         ax.set(title=title, xlabel="arithmetic (GFLOP)")
     axes[0, 0].set_ylabel("milliseconds")
     legend(fig)
     return fig
+
+
+def _require_pairs(name: str, pairs: Any, kind: str) -> None:
+    """Refuse what is not a dict of pairs with at least one."""
+    require_kind(name, pairs, dict, kind)
+    require(pairs, f"no {name}", kind)
+    for pair in pairs.values():
+        require(isinstance(pair, (list, tuple)) and len(pair) == 2, f"{shown(pair)} among the {name}", kind)
 
 
 # ---- drawings that explain

@@ -292,8 +292,8 @@ def require_same(outputs: Tensor, others: Tensor, precision: torch.dtype) -> Non
                 f"by {float(gap.max()):.2g} where outputs are up to {float(size.max()):.2g}", "samples that do not interact", INTERACTION)
 
 
-INTERACTION = ("Else one sample has no Jacobian of its own: use `model.eval()`, layer or group norm rather than batch norm, attention within a sample, "
-               "`batch_first=True`, and no dropout.")
+INTERACTION = ("Else one sample has no Jacobian of its own: use `model.eval()`, layer or group norm rather than batch norm, "
+               "attention within a sample, `batch_first=True`, and no dropout.")
 
 
 @contextlib.contextmanager
