@@ -129,7 +129,8 @@ def test_every_reference_is_checked_or_says_that_it_is_not():
         key, found = re.search(r"\{(.+?),", entry)[1], re.findall(r"^  (checked|note) = \{(.+)\}", entry, flags=re.MULTILINE)
         assert len(found) == 1 and (found[0][0] == "note" or found[0][1] in CHECKED), (
             f"Given: {key} with {found or 'neither checked nor note'} in book/references.bib. Expected: checked = {{…}}, "
-            f"one of {sorted(CHECKED)}, after author, title, year and venue were compared with a public bibliography; or a note that says what could not be read.")
+            f"one of {sorted(CHECKED)}, after author, title, year and venue were compared with a public bibliography; or a note that says "
+            "what could not be read.")
 
 
 # ---- files that somebody uses
