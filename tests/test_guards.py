@@ -345,7 +345,7 @@ def test_autocast_inside_the_model(name, seed):
     net = Part(lambda m, x: torch.autocast("cpu", torch.bfloat16)(m.plain)(x).float(), plain=plain)
     expected = truth(copy.deepcopy(plain).double(), inputs.double())
     assert (structure_matrix(net, inputs) - expected).abs().max() <= 0.05 * expected.abs().max()
-    plain.parts.append(MIXING["the one before"]())
+    plain.parts.append(MIXING["the number of samples"]())  # the rounding of bfloat16 hides what changes outputs by a few percent
     plain.path = range(3)
     with pytest.raises(ValueError, match="interact"):
         structure_matrix(net, inputs)
