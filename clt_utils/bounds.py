@@ -506,6 +506,33 @@ def tv_mean_bound(probabilities: Numbers, n: int) -> Numbers:
     return 0.5 * (probabilities * (1 - probabilities) / n).clamp(min=0).sqrt().sum(-1)
 
 
+@_pure("correlations")
+def effective_sample_size(correlations: Numbers, n: int) -> Numbers:
+    """n/(1 + 2Σ_j (1 − j/n)κ_j): how many independent draws n dependent ones are worth (``dependent-sample``).
+
+    Args:
+        correlations: κ_1, κ_2, …: at lag j no event's indicator is correlated more than that; those left out are 0, (..., at most n−1).
+        n: Sample size.
+
+    Returns:
+        The number, (...,): 1 for n copies of one draw, n for independent ones.
+
+    Raises:
+        ValueError: On correlations outside [0, 1], more than n−1 of them, or an ``n`` that is no positive integer.
+
+    Example:
+        >>> round(effective_sample_size([0.5**j for j in range(1, 100)], n=100), 1)  # each draw repeats the last one half of the time
+        33.8
+    """
+    require_integer("n", n, 1)
+    require(correlations.ndim >= 1 and correlations.shape[-1] < n, f"correlations of shape {tuple(correlations.shape)} with n={n}",
+            "those of lag 1, 2, …, at most n − 1", "Leave out lags that no two of the draws have.")
+    require(bool(((correlations >= 0) & (correlations <= 1)).all()), f"`correlations` {span(correlations)}", "numbers in [0, 1]",
+            "Below 0 no smaller number is needed; use 0.")
+    lags = torch.arange(1, correlations.shape[-1] + 1, dtype=torch.float64, device=correlations.device)
+    return n / (1 + 2 * ((1 - lags / n) * correlations).sum(-1))
+
+
 def _confidence(n: float, delta: float) -> None:
     require_number("n", n, "[1, ∞)")  # also between the integers: readers look for where a bound becomes small enough
     require_number("delta", delta, "(0, 1)", "It is the probability with which the bound may fail.")

@@ -120,6 +120,7 @@ CALLS = {
     "bounds.tv_mean_bound": lambda: dict(probabilities=P, n=10),
     "bounds.generalization_tail": lambda: dict(max_loss=2.0, support=6, n=100, delta=0.05),
     "bounds.fixed_predictor_tail": lambda: dict(max_loss=2.0, n=100, delta=0.05, entropy=1.5),
+    "bounds.effective_sample_size": lambda: dict(correlations=np.array([0.5, 0.25]), n=10),
     "bounds.best_of_tail": lambda: dict(max_loss=1.0, candidates=50, n=100, delta=0.05),
     "finite.brighter_half": lambda: dict(pixels=4, noise=0.1),
     "finite.strip_features": lambda: dict(inputs=np.eye(4)),

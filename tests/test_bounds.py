@@ -52,6 +52,7 @@ CALLS = {
 VECTOR_CALLS = {  # these reduce the last dimension
     "chi_squared": (dict(p=[0.5, 0.5], q=[0.25, 0.75]), {}),
     "kl_upper_bound": (dict(p=[0.5, 0.5], q=[0.25, 0.75]), {}),
+    "effective_sample_size": (dict(correlations=[0.5, 0.25]), dict(n=10)),
     "tv_mean_bound": (dict(probabilities=[0.5, 0.5]), dict(n=10)),
 }
 
@@ -133,6 +134,8 @@ def test_nan_is_refused_by_name(name, argument):
     ("generalization_tail", dict(support=0), "support"),
     ("fixed_predictor_tail", dict(delta=0.0), "delta"),
     ("fixed_predictor_tail", dict(entropy=2.5), "entropy"),
+    ("effective_sample_size", dict(n=2), "lags"),
+    ("effective_sample_size", dict(correlations=[1.5]), "numbers in"),
     ("best_of_tail", dict(candidates=0), "candidates"),
     ("best_of_tail", dict(delta=0.0), "delta"),
 ])
@@ -348,6 +351,11 @@ def test_tv_mean_bound_for_a_coin(p, n):
     """For two outcomes E TV is the mean absolute deviation of a binomial, in closed form."""
     exact = scipy.stats.binom(n, p).expect(lambda k: abs(k / n - p))
     assert at_most(exact, bounds.tv_mean_bound(np.array([p, 1 - p]), n))
+
+
+def test_copies_are_worth_one_draw_and_independent_draws_all():
+    assert bounds.effective_sample_size(np.ones(9), 10) == pytest.approx(1.0) and bounds.effective_sample_size(np.zeros(9), 10) == 10
+    assert bounds.effective_sample_size([0.5], 4) == pytest.approx(4 / (1 + 2 * 0.75 * 0.5))
 
 
 def test_tv_mean_bound_in_closed_form():

@@ -15,6 +15,7 @@ from . import (  # noqa: F401, I001
     deterministic_bounds,
     probabilistic_bounds,
     beyond,
+    classical_complexity,
 )
 from .core import Claim, Result, Statement, breaks, check, statements
 
