@@ -16,7 +16,7 @@ CHAPTER = "practice/classical-complexity"
 @statement("minimum-norm", "Gradient descent on least squares ends at the solution nearest to its start", kind="proposition",
            chapter=CHAPTER, trials=20,
            assumptions=("outputs linear in the parameters", "some parameters fit every target", "a fixed step below 2/λ_max"),
-           words="")
+           words="44749e84")
 def minimum_norm(rng):
     n = int(rng.integers(1, 5))
     features, targets = rng.standard_normal((n, int(rng.integers(6, 9)) * n)), rng.standard_normal(n)
@@ -64,7 +64,7 @@ def _(rng):
 
 
 @statement("shift-bound", "Under another law the risk changes by at most γ times a total variation", kind="corollary",
-           chapter=CHAPTER, assumptions=("the loss lies in [0, γ] on the supports of both laws", "f = h∘g, U = g(X)"), words="")
+           chapter=CHAPTER, assumptions=("the loss lies in [0, γ] on the supports of both laws", "f = h∘g, U = g(X)"), words="b39bcb03")
 def shift_bound(rng):
     joint, features, losses, gamma = random_world(rng)
     other, empirical = random_joint(rng, *joint.shape), draw(rng, joint, int(rng.integers(3, 50)))
@@ -111,7 +111,7 @@ def _(rng):
 
 @statement("dependent-sample", "A sample of dependent draws is worth fewer independent ones", kind="proposition", chapter=CHAPTER, trials=40,
            assumptions=("every draw has the law q, whose support is finite", "at lag j the indicator of no outcome has a correlation above κ_j",
-                        "κ_j ≥ 0"), words="")
+                        "κ_j ≥ 0"), words="33278514")
 def dependent_sample(rng):
     s = int(rng.integers(2, 4))
     n = int(rng.integers(1, 9 if s == 2 else 7))
