@@ -109,9 +109,9 @@ def _(rng):
     yield at_most("risk", ((other - joint) * losses).sum(), bound=tv_gap_bound(1.0, shift))
 
 
-@statement("dependent-sample", "A sample of dependent draws is worth fewer independent ones", kind="proposition", chapter=CHAPTER, trials=40,
-           assumptions=("every draw has the law q, whose support is finite", "at lag j the indicator of no outcome has a correlation above κ_j",
-                        "κ_j ≥ 0"), words="33278514")
+@statement("dependent-sample", "A sample of dependent draws is worth fewer independent ones", kind="proposition", chapter=CHAPTER,
+           trials=40, assumptions=("every draw has the law q, whose support is finite",
+                                   "at lag j the indicator of no outcome has a correlation above κ_j ≥ 0"), words="33278514")
 def dependent_sample(rng):
     s = int(rng.integers(2, 4))
     n = int(rng.integers(1, 9 if s == 2 else 7))
