@@ -57,7 +57,8 @@ def literal_claims(source):
 def test_no_claim_compares_literals():
     assert list(literal_claims('yield at_most("freezing", 4.0, bound=2)')) == ["at_most('freezing', 4.0, bound=2)"]
     assert not list(literal_claims('yield at_most("freezing", kept, bound=2)'))
-    found = [f"{path.name}: {claim}" for path in (ROOT / "clt_utils/ledger").glob("*.py") for claim in literal_claims(path.read_text("utf-8"))]
+    modules = sorted((ROOT / "clt_utils/ledger").glob("*.py"))
+    found = [f"{path.name}: {claim}" for path in modules for claim in literal_claims(path.read_text(encoding="utf-8"))]
     assert not found, f"Given: claims between numbers that somebody wrote down: {found}. Expected: each computed by what it is about."
 
 
