@@ -33,7 +33,7 @@ TAKEN = {
 }
 GENERAL = ("foundations", "generalization")  # the parts that know no batches, and losses that no generator need make
 CHECKED = [*chapters(), *(ROOT / "book/teach/assignments").glob("*.ipynb"), *(ROOT / "book/teach/slides").glob("*.md"),
-           ROOT / "book/glossary.md", ROOT / "book/teach/instructor-guide.md"]
+           *(ROOT / "book" / page for page in ("glossary.md", "questions.md", "teach/instructor-guide.md"))]
 
 
 def texts(path):
