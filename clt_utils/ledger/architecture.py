@@ -104,7 +104,7 @@ def _product_bounds(model, x):
 @statement("depth-plain", "Without skips a layer's sensitivity is at most the product of the gains above it", kind="proposition",
            paper="by topic", assumptions=("a plain chain of dense layers and entrywise activations",
                                           "gains below one for «vanishes geometrically»"), chapter=CHAPTER, trials=20,
-           words="d414bed9")
+           words="8abecf8b")
 def depth_plain(rng):
     depth, width, gain = int(rng.integers(2, 16)), int(rng.integers(2, 8)), rng.uniform(0.3, 1.5)
     model, x = _plain_chain(rng, depth, width, gain), normal(rng, width)

@@ -39,6 +39,7 @@ def risk_floor(rng):
         risk, best = (_risk(generator, inputs, label_means, f) for f in (outputs, dual(generator, label_means)))
         yield at_least(f"floor ({generator.name})", risk, bound=floor)
         yield identity(f"attained ({generator.name})", best, floor)
+        yield at_least(f"attained nowhere else ({generator.name})", float(risk > floor + 1e-9), 1.0)
         excess = (inputs * fenchel_young_loss(generator, label_means, outputs)).sum()
         yield identity(f"excess ({generator.name})", risk, floor + excess)
 
@@ -83,8 +84,9 @@ def feature_floor(rng):
     features = torch.unique(features, return_inverse=True)[1]
     for generator in FLOOR_GENERATORS:
         floor = float(conditional_entropy(merged, generator))
-        outputs = 2 * normal(rng, len(merged), K)[features]
-        yield at_least(f"floor ({generator.name})", _risk(generator, inputs, label_means, outputs), bound=floor)
+        risk = _risk(generator, inputs, label_means, 2 * normal(rng, len(merged), K)[features])
+        yield at_least(f"floor ({generator.name})", risk, bound=floor)
+        yield at_least(f"attained nowhere else ({generator.name})", float(risk > floor + 1e-9), 1.0)
         best = dual(generator, merged / merged.sum(-1, keepdim=True))[features]
         yield identity(f"attained ({generator.name})", _risk(generator, inputs, label_means, best), floor)
         yield at_least(f"above the floor of x ({generator.name})", floor, bound=float(conditional_entropy(joint, generator)))

@@ -80,6 +80,7 @@ def information_nonnegative(rng):
         yield identity("mutual_information", mutual_information(joint, generator), information)
         yield at_least("information", information, bound=0.0)
         yield identity("of independent variables", 1 + mutual_information(np.outer(p_x, p_y), generator), 1.0)
+        yield at_least("of dependent variables alone", float(information > 1e-12), 1.0)
     yield identity("Shannon, as a Kullback–Leibler divergence", mutual_information(joint, SHANNON),
                    special.rel_entr(joint, np.outer(p_x, p_y)).sum())
 

@@ -420,7 +420,7 @@ def _(rng):
         yield identity(f"τ → ∞: the minimizer of Φ ({g.name})", g.predict(f / 1e12), torch.full((1, 3), 1 / 3, dtype=f.dtype))
 
 
-@fy_temperature.breaks("The factor τ forgotten, as in most code: the gradient of d(μ; f/τ) is not ŷ − μ")
+@fy_temperature.breaks("The factor τ forgotten: the gradient of d(μ; f/τ) is not ŷ − μ")
 def _(rng):
     f, target, tau = normal(rng, 3), torch.tensor(0), 4.0
     gradient = torch.func.grad(lambda x: fenchel_young_loss(SHANNON, target, x / tau))(f)

@@ -156,7 +156,7 @@ def _(rng):
 @statement("fixed-predictor-tail", "For one predictor, fixed before the sample, the support does not matter", kind="theorem",
            chapter=CHAPTER, trials=4000, draws_at_once=True,
            assumptions=("n i.i.d. samples", "f fixed before the sample", "the loss lies in [0, γ] on the population support",
-                        "for the entropy version Ent_Φ(Y|U) ≥ γ/2"), words="f02b2da2")
+                        "for the entropy version Ent_Φ(Y|U) ≥ γ/2"), words="d281937c")
 def fixed_predictor_tail_theorem(rng, draws):
     for _ in range(40):
         joint, features, losses, gamma = random_world(rng)
