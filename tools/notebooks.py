@@ -116,7 +116,7 @@ def pieces(notebook: NotebookNode) -> Iterator[Piece]:
             if "".join(text).strip():
                 yield _prose(cell, text, exercise, inside)
             text = []
-            block, options = _body(lines, start["fence"], cell)
+            block, options = directive_body(lines, start["fence"], f"cell {cell.id!r}")
             if start["kind"] == "exercise":
                 exercise = Exercise(options.get("label", ""), start["title"].strip(), block)
                 yield Piece("exercise", cell, "\n".join([line, f":label: {exercise.label}", "", block, start["fence"]]), exercise)
@@ -144,15 +144,15 @@ def _prose(cell: NotebookNode, lines: list[str], exercise: Exercise | None, insi
     return Piece("solution" if inside else "prose", cell, text, exercise)
 
 
-def _body(lines: Iterator[str], fence: str, cell: NotebookNode) -> tuple[str, dict[str, str]]:
-    """The rest of a directive up to its closing fence -> (its text, its options)."""
+def directive_body(lines: Iterator[str], fence: str, where: str) -> tuple[str, dict[str, str]]:
+    """The rest of a directive up to its closing fence -> (its text, its options); ``where`` is for people."""
     block: list[str] = []
     for line in lines:
         if line.strip() and set(line.strip()) == {fence[0]} and len(line.strip()) >= len(fence):
             break
         block.append(line)
     else:
-        raise ValueError(f"Given: a directive without its closing {fence} in cell {cell.id!r}. Expected: one in the same cell.")
+        raise ValueError(f"Given: a directive without its closing {fence} in {where}. Expected: one in the same cell.")
     options = {}
     while block and (option := re.match(r"^:(\w+): *(.*)$", block[0])):
         options[option[1]] = option[2].strip()
