@@ -3,10 +3,10 @@
     python tools/editions.py student       writes _build/student/ and _build/student.zip
     python tools/editions.py instructor    writes _build/instructor/ and _build/instructor.zip
 
-The student edition turns each self-check into a cell to fill in; `notebooks.py` says what an exercise and its solution are.
+Both are in the plain Markdown of `export.py`, which any notebook program shows, and hold the assignments. The student edition turns
+each self-check into a cell to fill in; `notebooks.py` says what an exercise and its solution are.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,15 +15,17 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
+from export import EDITION, plain, read_book
+from make_assignments import NAMES, generate
 from notebooks import ROOT, chapters, pieces, read_notebook
 
 IN_BOTH = ("pyproject.toml", "LICENSE", "LICENSE-TEXT")
 REQUIREMENTS = """\
 # Everything the chapters need; install it with `pip install -r requirements.txt`.
--e .                   # the package of the book, in clt_utils/
+-e .                    # the package of the book, in clt_utils/
 jupyterlab>=4.2
 ipykernel>=6.29
-jupyterlab-myst>=2.4   # shows statements, exercises and formulas as on the website
+otter-grader>=7.0,<8    # checks what the assignments ask for
 """
 
 
@@ -59,22 +61,36 @@ def write(edition: str, out: Path, root: Path = ROOT) -> Path:
     if edition not in ("student", "instructor"):
         raise ValueError(f"Given: the edition {edition!r}. Expected: 'student' or 'instructor'.")
     shutil.rmtree(out, ignore_errors=True)
-    names: list[str] = []
+    book, names = read_book(root), []
     for path in chapters(root):
-        notebook = read_notebook(path)
-        target = out / path.relative_to(root)
+        notebook, page = read_notebook(path), path.relative_to(root / "book").with_suffix("").as_posix()
+        target = out / "book" / f"{page}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(without_solutions(notebook) if edition == "student" else notebook, target)
-        title = re.findall(r"^# (.+)$", next(cell.source for cell in notebook.cells if cell.cell_type == "markdown"), re.M)[0]
-        names.append(f"{len(names) + 1}. [{title}]({path.relative_to(root)})")
+        notebook = without_solutions(notebook) if edition == "student" else notebook
+        nbformat.write(plain(notebook, page, book, advice=EDITION), target)
+        names.append(f"{book.numbers[page]}. [{book.titles[page]}](book/{page}.ipynb)")
     shutil.copytree(root / "clt_utils", out / "clt_utils", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     shutil.copytree(root / "book" / "results", out / "book" / "results")
+    copy_assignments(edition, out / "book" / "assignments", root / "_build" / "assignments")
     for name in IN_BOTH:
         if (root / name).exists():
             shutil.copy(root / name, out / name)
     (out / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
     (out / "README.md").write_text(README[edition].format(chapters="\n".join(names)), encoding="utf-8")
     return Path(shutil.make_archive(str(out), "zip", out.parent, out.name))
+
+
+def copy_assignments(edition: str, out: Path, built: Path) -> None:
+    """What students get of each assignment; for instructors also the solution, and what grades with it."""
+    out.mkdir(parents=True)
+    for name in NAMES:
+        made = built / name
+        if not (made / "student").exists():
+            generate(name, built)
+        shutil.copy(made / "student" / f"{name}.ipynb", out / f"{name}.ipynb")
+        if edition == "instructor":
+            shutil.copy(made / "autograder" / f"{name}.ipynb", out / f"{name}-solution.ipynb")
+            shutil.copy(made / "autograder" / "autograder.zip", out / f"{name}-autograder.zip")
 
 
 INSTALL = """\
@@ -111,6 +127,8 @@ check_answer("ex-two-annotators", [..., ...])
 Put your numbers in place of the dots and run it, as often as you like. It compares about three significant digits, says whether
 you are right, and hints if not.
 
+The assignments, one for each part, are in `book/assignments/`. They say themselves how they work.
+
 ## Chapters
 
 {{chapters}}
@@ -127,6 +145,8 @@ Each exercise says what it asks for: *understand*, *compute*, *prove*, *experime
 with an answer end with `check_answer`, the call with which students check theirs, so they agree by construction. The student
 edition is made from the same notebooks; hand out that one. The self-checks hold hashes of the answers: they keep honest eyes
 honest, and are not made for grading.
+
+In `book/assignments/` lie the assignments as students get them, and beside each its solution and its autograder.
 
 ## Chapters
 

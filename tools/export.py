@@ -32,6 +32,7 @@ from notebooks import ROOT, chapters, directive_body, read_notebook
 
 # What is found in running text: a role, or code or a formula, in which nothing is looked for.
 ROLE = re.compile(r"\{(?P<role>[a-z]+(?::[a-z]+)?)\}`(?P<text>[^`]+)`|(?P<ticks>`+).+?(?P=ticks)(?!`)|\$\$.+?\$\$|\$[^$]+\$", re.S)
+MATH = re.compile(r"\$\$.+?\$\$|\$[^$]+\$", re.S)
 DIRECTIVE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<title>.*)$")
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\n]+)\]\((?P<target>[^)\s:]+)\)")
 ANCHOR = re.compile(r"^\((?P<label>[\w-]+)\)=$")
@@ -189,11 +190,11 @@ class Page:
         if statement or block.name == "exercise":
             place = self.book.places[label]
             heading = f"**{place.name} ({title})**" if title else f"**{place.name}**"
-            return framed(f'<a id="{label}"></a>{heading}', self.markdown(block.body))
+            return framed(f'<a id="{label}"></a>{heading}\n\n{self.markdown(block.body)}')
         if block.name == "dropdown":
             return folded(title, self.markdown(block.body))
         if block.name in ADMONITIONS:
-            return framed(f"**{title or block.name.title()}**", self.markdown(block.body))
+            return framed(f"**{title or block.name.title()}**\n\n{self.markdown(block.body)}")
         if block.name == "solution":
             return folded(self.solution(title), self.markdown(block.body))
         raise ValueError(f"Given: the directive {block.name!r} in {self.name}. Expected: one that tools/export.py knows in plain Markdown. "
@@ -257,8 +258,10 @@ class Page:
         return f"({'; '.join(f'[{names}, {year}](#{key})' for names, year, key in works)})"
 
 
-def framed(heading: str, body: str) -> str:
-    return f"\n<blockquote>\n\n{heading}\n\n{body}\n\n</blockquote>\n"
+def framed(text: str) -> str:
+    """A quotation. A formula goes on one line there: some programs would take the mark of the next line for a part of it."""
+    one_line = MATH.sub(lambda found: " ".join(found[0].split()), text)
+    return "\n" + "\n".join(f"> {line}".rstrip() for line in one_line.split("\n")) + "\n"
 
 
 def folded(summary: str, body: str) -> str:
@@ -277,7 +280,8 @@ def bibliography(keys: list[str], works: BibliographyData) -> str:
     style, backend = find_plugin("pybtex.style.formatting", "plain")(), find_plugin("pybtex.backends", "markdown")()
     lines = []
     for entry in style.format_bibliography(BibliographyData({key: works.entries[key] for key in keys})):
-        lines.append(f'- <a id="{entry.key}"></a>' + " ".join(entry.text.render(backend).split()))
+        text = re.sub(r"\\([-.()!+#])", r"\1", entry.text.render(backend))  # pybtex escapes more than Markdown asks for
+        lines.append(f'- <a id="{entry.key}"></a>{" ".join(text.split())}')
     return "\n".join(lines)
 
 

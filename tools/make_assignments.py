@@ -4,7 +4,8 @@ A source is a notebook with its solutions and tests, in the format of Otter Assi
 ``_build/assignments/NAME``: ``student/NAME.ipynb`` to hand out, and ``autograder/autograder.zip`` to grade with.
 
     python tools/make_assignments.py                     generate all
-    python tools/make_assignments.py --record            the same, grade every solution, and record how long it took
+    python tools/make_assignments.py --check             the same, and grade every solution: it must get all points
+    python tools/make_assignments.py --record            the same, and record how long that took
     python tools/make_assignments.py --grade NAME FILES  grade submissions; one line each, details beside them
 """
 
@@ -74,8 +75,8 @@ def grade(submission: Path, autograder: Path) -> dict:
     return {"total": results.total, "possible": results.possible, "questions": by_question}
 
 
-def record() -> dict:
-    """Grade every solution with its own autograder and record points and seconds, and on what they were measured."""
+def grade_solutions() -> dict[str, dict]:
+    """Grade every solution with its own autograder -> points and seconds of each."""
     graded = {}
     for name in NAMES:
         started = time.perf_counter()
@@ -84,15 +85,20 @@ def record() -> dict:
             raise SystemExit(f"Given: the solution of {name} with {result['total']:g} of {result['possible']:g} points. Expected: all of "
                              f"them. Look at {[q for q, r in result['questions'].items() if r['failed']]} in its source.")
         graded[name] = {"points": int(result["possible"]), "seconds": round(time.perf_counter() - started, 1)}
+    return graded
+
+
+def record(graded: dict[str, dict]) -> None:
+    """Keep what ``grade_solutions`` found, and on what it was measured, for the instructor's guide."""
     content = {"graded": graded, "cores": os.cpu_count(), "python": platform.python_version(),
                "date": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
     RECORD.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return content
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the assignments from their sources, and grade with them.")
-    parser.add_argument("--record", action="store_true", help="grade the solutions and record how long it took")
+    parser.add_argument("--check", action="store_true", help="grade the solutions, which must get all points")
+    parser.add_argument("--record", action="store_true", help="the same, and record how long it took")
     parser.add_argument("--grade", metavar="NAME", choices=NAMES, help="grade submissions of this assignment")
     parser.add_argument("files", nargs="*", type=Path, help="submissions to grade")
     options = parser.parse_args(arguments)
@@ -108,9 +114,12 @@ def main(arguments: list[str] | None = None) -> None:
     for name in NAMES:
         points = sum(question["points"] for question in questions(name).values())
         print(f"{name}: {points} points, in {generate(name)}")
-    if options.record:
-        for name, seen in record()["graded"].items():
+    if options.check or options.record:
+        graded = grade_solutions()
+        for name, seen in graded.items():
             print(f"{name}: the solution gets all {seen['points']} points, graded in {seen['seconds']:g} s")
+        if options.record:
+            record(graded)
 
 
 if __name__ == "__main__":
