@@ -1,7 +1,7 @@
 # All commands; the README says what most of them are for. What they install goes into .venv, what they make into _build.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: site test fuzz strength portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments
+.PHONY: site test fuzz strength portable lab clean upgrade browser bench pdf archive linkcheck student instructor slides assignments edit student-site student-pdf
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 BIN := .venv/bin
@@ -22,10 +22,8 @@ $(info Nothing can be written in your home folder; _build/home stands in for it.
 $(shell mkdir -p "$(HOME)")
 endif
 
-# The first line keeps the chapters' opening cell for Colab in line with the address of the book in _config.yml.
 # A build that was interrupted, or ended with a warning, leaves pages that the next one would take for finished.
 site: $(STAMP) $(ASSIGNMENTS)
-	@$(BIN)/python tools/colab.py
 	@if [ -e $(UNFINISHED) ]; then \
 		echo "The last build did not finish: all pages are written anew. What chapters printed is kept."; \
 		rm -rf $(HTML) _build/.doctrees; \
@@ -80,22 +78,42 @@ linkcheck: site
 	@$(BIN)/python tools/publish.py links
 
 # The chapters as a folder and a zip to hand out: without solutions for students, with them for instructors.
-student instructor: $(STAMP)
+student instructor: $(STAMP) $(ASSIGNMENTS)
 	@$(BIN)/python tools/editions.py $@
+
+# The website and the PDF without solutions. The chapters are not run again; all pages are written anew, so that no older one stays.
+STUDENT := _build/student-site/_build
+student-site: site
+	@rm -rf _build/student-site && mkdir -p $(STUDENT)
+	@ln -s ../../.jupyter_cache ../../.ledger $(STUDENT)
+	@CLT_EDITION=student $(BIN)/jupyter-book build book --path-output _build/student-site --config _config.yml --toc "$(CURDIR)/_toc.yml" -W -n --keep-going
+	@echo "The website without solutions is built: $(STUDENT)/html/index.html"
+
+student-pdf: browser student-site
+	@CHROMIUM=$$($(FIND_CHROMIUM)) $(BIN)/python tools/publish.py pdf student
 
 # The slides alone, to carry along; as a part of the website they are under teach/slides/.
 slides: site
 	@$(BIN)/python book/_ext/clt_slides.py _build/slides
 
-# What students get and what grades them, and how long grading takes; the site wants only the first.
+# What students get and what grades them; every solution must get all points. The site wants only the first. `RECORD=--record`
+# writes into the instructor's guide how long grading took here.
+RECORD ?= --check
 assignments: $(STAMP)
-	@$(BIN)/python tools/make_assignments.py --record
+	@$(BIN)/python tools/make_assignments.py $(RECORD)
 
 $(ASSIGNMENTS): $(STAMP) $(wildcard book/teach/assignments/*.ipynb tools/make_assignments.py)
 	@$(BIN)/python tools/make_assignments.py
 	@touch $@
 
+# The chapters in plain Markdown, in the folder lab/. What you change there stays. jupyterlab-myst, which is for the sources, rests
+# meanwhile: it shows no formulas in what is folded.
 lab: $(STAMP)
+	@$(BIN)/python tools/export.py lab
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter" $(BIN)/jupyter lab lab
+
+# The sources of the chapters, as authors change them.
+edit: $(STAMP)
 	@$(BIN)/jupyter lab book
 
 clean:

@@ -1,7 +1,7 @@
 """Chapters in plain Markdown, which any notebook program shows: JupyterLab without an extension, Colab, VS Code.
 
     python tools/export.py FOLDER            writes all chapters into FOLDER; one that was changed there is left as it is
-    python tools/export.py --alone FOLDER    the same, each to be carried off alone: it says how to get the package, and links to no other
+    python tools/export.py --alone FOLDER    the same, each to be carried off alone: it gets the package if it can, and links to no other
 
 The sources speak MyST, which only the website and one extension of JupyterLab read. Here a statement is a bold heading with the
 number that it has on the website, a proof that is folded and a solution are `<details>`, references are resolved, and what is cited
@@ -252,7 +252,7 @@ class Page:
     def citation(self, keys: list[str], in_text: bool) -> str:
         """"Fedotov *et al.* (2003)" in the text, "(Fedotov *et al.*, 2003)" outside of it, with links to the end of the notebook."""
         self.cited += [key for key in keys if key not in self.cited]
-        works = [(authors(self.book.works.entries[key]), self.book.works.entries[key].fields["year"], key) for key in keys]
+        works = sorted((authors(self.book.works.entries[key]), self.book.works.entries[key].fields["year"], key) for key in keys)
         if in_text:
             return ", ".join(f"{names} ([{year}](#{key}))" for names, year, key in works)
         return f"({'; '.join(f'[{names}, {year}](#{key})' for names, year, key in works)})"
@@ -362,15 +362,22 @@ def _pieces(page: Page, source: str) -> Iterator[str]:
 
 # ---- a folder
 
-def write(folder: Path, alone: bool = False, root: Path = ROOT) -> list[Path]:
-    """Write all chapters, like ``foundations/divergences.ipynb``, but for those that a reader has changed since -> these."""
+def write(folder: Path, alone: bool = False, replace: bool = False, root: Path = ROOT) -> list[Path]:
+    """Write all chapters, like ``foundations/divergences.ipynb``, but for those that a reader has changed since -> these.
+
+    Args:
+        folder: Where to.
+        alone: As for ``plain``.
+        replace: Whether to write over what was changed too.
+        root: The repository.
+    """
     book, kept = read_book(root), []
     for path in chapters(root):
         name = path.relative_to(root / "book").with_suffix("")
         notebook = plain(read_notebook(path), name.as_posix(), book, alone=alone)
         notebook.metadata = NotebookNode(notebook.metadata | {SEEN: fingerprint(notebook)})
         target = folder / f"{name}.ipynb"
-        if target.exists():
+        if target.exists() and not replace:
             there = read_notebook(target)
             if there.metadata.get(SEEN) == notebook.metadata[SEEN]:
                 continue  # with all that was printed since
@@ -390,9 +397,10 @@ def fingerprint(notebook: NotebookNode) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--alone", action="store_true", help="each chapter to be carried off alone")
+    parser.add_argument("--replace", action="store_true", help="write over what was changed too")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
-    for path in write(options.folder, options.alone):
+    for path in write(options.folder, options.alone, options.replace):
         print(f"{path} was changed here and stays as it is, although the book has a newer one. Move it away to get that.")
 
 

@@ -42,7 +42,7 @@ def pages(toc: dict | list) -> Iterator[str]:
 
 def parts(root: Path = ROOT) -> dict[str, list[str]]:
     """The pages of each numbered part, by its title."""
-    return {part["caption"]: list(pages(part)) for part in table_of_contents(root)["parts"] if part.get("numbered")}
+    return {part["caption"]: list(pages(part)) for part in table_of_contents(root).get("parts", ()) if part.get("numbered")}
 
 
 def chapters(root: Path = ROOT) -> list[Path]:

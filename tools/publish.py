@@ -1,6 +1,7 @@
 """What is made from the built website: the whole book in one PDF, the site in one archive, a report on its external links.
 
     python tools/publish.py pdf | archive | links
+    python tools/publish.py pdf student | archive student      from the website without solutions, which `make student-site` builds
 """
 
 import json
@@ -36,12 +37,13 @@ def find_chromium() -> str:
 
 # ---- the whole book as one PDF
 
-def pdf(names: list[str] | None = None, target: Path = BUILD / f"{NAME}.pdf") -> None:
+def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
     """Print the book, or some of its pages, with Chromium, twice: the first time tells on which page each chapter starts."""
     from playwright.sync_api import sync_playwright
     from pypdf import PdfReader
 
     chromium = find_chromium()
+    target = target or BUILD / f"{NAME}.pdf"
     source = target.with_suffix(".html")
     source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
@@ -168,9 +170,10 @@ START = """<!doctype html>
 """
 
 
-def archive(target: Path = BUILD / f"{NAME}.zip") -> None:
+def archive(target: Path | None = None) -> None:
     """The website in one zip that opens from the disk: unpack it and open START-HERE.html."""
     read("index")
+    target = target or BUILD / f"{NAME}.zip"
     root = table_of_contents()["root"]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         out.writestr(f"{NAME}/START-HERE.html", START.format(title=TITLE, page=quote(f"{root}.html")))
@@ -200,6 +203,8 @@ def links(report: Path = BUILD / "linkcheck" / "output.json") -> int:
 
 if __name__ == "__main__":
     commands: dict[str, Callable[[], int | None]] = {"pdf": pdf, "archive": archive, "links": links}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+    if sys.argv[1:2] not in [[name] for name in commands] or sys.argv[2:] not in ([], ["student"]):
         sys.exit(__doc__)
+    if sys.argv[2:]:
+        SITE, NAME = BUILD / "student-site" / "_build" / "html", f"{NAME}-student"
     sys.exit(commands[sys.argv[1]]())

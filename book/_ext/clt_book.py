@@ -6,6 +6,7 @@ import html
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
@@ -31,19 +33,24 @@ from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
+from sphinx_exercise.nodes import solution_node
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # first, so that no package of the same name is in the way
 
-from notebooks import ROOT, read_notebook
+from editions import without_solutions
+from export import plain, read_book
+from notebooks import ROOT, chapters, read_notebook
 
 WORDS_A_MINUTE = 200
 WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so many words
+PLAIN_BRANCH = "notebooks"  # where .github/workflows/pages.yml puts the chapters in plain Markdown
 
 logger = logging.getLogger(__name__)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_config_value("clt_extension", extension_fingerprint(), "env")  # a change of these files makes all pages anew
+    app.add_config_value("clt_edition", os.environ.get("CLT_EDITION", ""), "env")  # "student": a site without solutions
     app.add_node(chapter_facts)
     app.add_node(generated_content)
     app.add_directive("chapter-facts", ChapterFacts)
@@ -52,12 +59,14 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_node(nodes.citation, override=True, html=(visit_citation, HTML5Translator.depart_citation))
     app.connect("config-inited", configure)
     app.connect("env-before-read-docs", run_chapters)
+    app.connect("doctree-read", leave_solutions_out)
     app.connect("doctree-resolved", fill_in_generated)
     app.connect("doctree-resolved", fill_in_facts)
     app.connect("doctree-resolved", make_ids_unique)
     app.connect("doctree-resolved", label_cells, priority=900)  # after the tables are there
     app.connect("html-page-context", finish_page, priority=900)  # after everyone who adds scripts
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", offer_plain_notebooks)
     app.connect("build-finished", forget_old_caches)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -163,6 +172,26 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
         copy_asset(source / part, target.parent if target.suffix else target)
 
 
+def leave_solutions_out(app: Sphinx, doctree: nodes.document) -> None:
+    """The student's site has none, and neither has its search. What they compute was computed: the chapters run as they are."""
+    if app.config.clt_edition == "student":
+        for node in list(doctree.findall(solution_node)):
+            node.parent.remove(node)
+
+
+def offer_plain_notebooks(app: Sphinx, error: Exception | None) -> None:
+    """What the download button gives: chapters that any notebook program shows, in place of their sources."""
+    if error or app.builder.format != "html":
+        return
+    for path in chapters():
+        page = path.relative_to(ROOT / "book").with_suffix("").as_posix()
+        target = Path(app.outdir, "_sources", f"{page}.ipynb")
+        if target.exists():
+            notebook = read_notebook(path)
+            notebook = without_solutions(notebook) if app.config.clt_edition == "student" else notebook
+            nbformat.write(plain(notebook, page, read_book(), alone=True), target)
+
+
 def make_ids_unique(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """An id may occur once a page; sphinx-proof and sphinx-exercise give the same ones to every statement and exercise."""
     repeated = {"proof", "proof-content", "exercise-content", "solution-content"}
@@ -187,10 +216,13 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
     if pagename == "search":  # a browser lets no page from the disk read others, so there the results come without excerpts
         app.add_js_file(None, body="if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;")
-    if not str(app.env.doc2path(pagename)).endswith(".ipynb"):  # Colab opens nothing else
-        for group in context.get("header_buttons", []):
-            if group.get("label") == "launch-buttons":
-                group["buttons"] = [button for button in group["buttons"] if button["text"] != "Colab"]
+    notebook = str(app.env.doc2path(pagename)).endswith(".ipynb")
+    branch = app.config.html_theme_options.get("repository_branch") or "main"
+    for group in context.get("header_buttons", []):
+        if group.get("label") == "launch-buttons":
+            group["buttons"] = [button for button in group["buttons"] if notebook or button["text"] != "Colab"]  # it opens nothing else
+            for button in group["buttons"]:
+                button["url"] = re.sub(rf"/{re.escape(branch)}(?=[/?])", f"/{PLAIN_BRANCH}", button["url"], count=1)
     scripts = context["script_files"]
     context["script_files"] = [script for i, script in enumerate(scripts) if script not in scripts[:i]]
 
