@@ -26,6 +26,12 @@ LIMIT = 1_000_000
 ID = "clt0id"
 """Stands in the figures' ids until it is known where they go."""
 
+LIVE_OR_STILL = """<style>
+.jp-OutputArea-child:has(.clt-live) + .jp-OutputArea-child:has(.clt-still),
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .clt-still):not(:has(.clt-live)) { display: none; }
+</style>"""
+"""Of the sliders and the picture that JupyterLab gets one after the other, it shows the sliders if they are alive, else the picture."""
+
 
 def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callable[..., str] | None = None,
             **axes: Sequence[Any]) -> "Explorer":
@@ -169,12 +175,17 @@ class Explorer:
         if _building_site():
             return display(self._repr_mimebundle_(), raw=True)
         # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
-        bundle = {"text/plain": "An explorer"} | _widget_view(self.widget)
+        view, still = {"text/plain": "An explorer; run this cell to get its sliders."} | _widget_view(self.widget), {}
         if self.is_recorded(self.points[0]):
             frame, alt = self.frame(self.points[0])
-            bundle["text/html"] = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
-            bundle |= self._still()
-        display(bundle, raw=True)
+            page = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
+            still = {"text/html": page} | self._still()
+        if still and _in_jupyterlab():  # there a widget without its kernel is an error, whatever else the same output holds
+            display(view, raw=True)
+            still["text/html"] = f'{LIVE_OR_STILL}<div class="clt-still">{still["text/html"]}</div>'
+            display(still, raw=True)
+        else:
+            display(still | view | {"text/plain": still.get("text/plain", view["text/plain"])}, raw=True)
 
     def _still(self) -> dict[str, Any]:
         fig, alt = self.draw(self.points[0])
@@ -219,6 +230,7 @@ class Live:
         self._moved()
         buttons = [widgets.HBox([self.run_button, self.cancel_button, self.bar])] if explorer.source is not None else []
         self.widget = widgets.VBox([*self.controls.values(), *buttons, self.status, self.picture])
+        self.widget.add_class("clt-live")
 
     @property
     def point(self) -> dict[str, Any]:
@@ -316,6 +328,11 @@ class Live:
 def _building_site() -> bool:
     """Whether the kernel runs for the website, as the book's Sphinx extension says."""
     return bool(os.environ.get("CLT_SITE_BUILD"))
+
+
+def _in_jupyterlab() -> bool:
+    """Whether the kernel was started by a Jupyter server, so that JupyterLab, or Notebook, which is made of it, shows what it displays."""
+    return "JPY_SESSION_NAME" in os.environ
 
 
 def _widget_view(widget: widgets.Widget) -> dict[str, Any]:
