@@ -1,6 +1,7 @@
 """One explorer: sliders over a grid of points and a figure for each, live with a kernel and working on the static site."""
 
 import asyncio
+import base64
 import functools
 import html
 import itertools
@@ -29,6 +30,7 @@ ID = "clt0id"
 LIVE_OR_STILL = """<style>
 .jp-OutputArea-child:has(.clt-live) + .jp-OutputArea-child:has(.clt-still),
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .clt-still):not(:has(.clt-live)) { display: none; }
+.clt-still img { width: 100%; max-width: 50em; }
 </style>"""
 """Of the sliders and the picture that JupyterLab gets one after the other, it shows the sliders if they are alive, else the picture."""
 
@@ -177,15 +179,15 @@ class Explorer:
         # not every figure is drawn here: the widget draws what is looked at, and the notebook file stays small
         view, still = {"text/plain": "An explorer; run this cell to get its sliders."} | _widget_view(self.widget), {}
         if self.is_recorded(self.points[0]):
-            frame, alt = self.frame(self.points[0])
-            page = f"{_unique(frame)}<p>{html.escape(alt)} Run this cell to get the sliders.</p>"
-            still = {"text/html": page} | self._still()
-        if still and _in_jupyterlab():  # there a widget without its kernel is an error, whatever else the same output holds
-            display(view, raw=True)
-            still["text/html"] = f'{LIVE_OR_STILL}<div class="clt-still">{still["text/html"]}</div>'
-            display(still, raw=True)
-        else:
-            display(still | view | {"text/plain": still.get("text/plain", view["text/plain"])}, raw=True)
+            still = self._still()
+            words = f"<p>{html.escape(still['text/plain'])} Run this cell to get the sliders.</p>"
+            if _in_jupyterlab():  # there a widget without its kernel is an error, whatever else the same output holds
+                display(view, raw=True)
+                image = base64.b64encode(still["image/png"]).decode()  # one that stays where the notebook's maker is not trusted
+                picture = f'<img src="data:image/png;base64,{image}" alt="{html.escape(still["text/plain"])}">'
+                return display(still | {"text/html": f'{LIVE_OR_STILL}<div class="clt-still">{picture}{words}</div>'}, raw=True)
+            still["text/html"] = _unique(self.frame(self.points[0])[0]) + words
+        display(view | still, raw=True)
 
     def _still(self) -> dict[str, Any]:
         fig, alt = self.draw(self.points[0])

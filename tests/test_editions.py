@@ -9,11 +9,11 @@ import zipfile
 
 import nbformat
 import pytest
-from editions import without_solutions, write
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sitemap import ROOT
 
+from editions import without_solutions, write
 from notebooks import chapters, exercises, pieces
 
 

@@ -127,6 +127,12 @@ def test_site_gets_html_and_jupyter_the_widget_too(sweep, monkeypatch):
     assert set(shown.outputs[0].data) == set(live)
     assert "clt-explorer" not in shown.outputs[0].data["text/html"], "a notebook need not hold every figure"
 
+    monkeypatch.setenv("JPY_SESSION_NAME", "chapter.ipynb")  # the picture has a place of its own there
+    with capture_output() as shown:
+        display_(explorer)
+    assert [set(output.data) for output in shown.outputs] == [{WIDGET, "text/plain"}, {"text/html", "image/png", "text/plain"}]
+    assert "<img " in shown.outputs[1].data["text/html"] and "clt-explorer" not in shown.outputs[1].data["text/html"]
+
     monkeypatch.setenv("CLT_SITE_BUILD", "1")
     with capture_output() as shown:
         display_(explorer)

@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 
-import export
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from sitemap import ROOT
 
+import export
 from notebooks import chapters, pieces, read_notebook
 
 NAMES = [path.relative_to(ROOT / "book").with_suffix("").as_posix() for path in chapters()]
@@ -86,7 +86,8 @@ def test_carried_off_alone_a_chapter_links_to_no_other(book):
 
 
 @pytest.mark.parametrize("text, complaint", [
-    ("```{tableofcontents}\n```", "tools/export.py"), ("{guilabel}`Run`", "tools/export.py"), ("[there](no-such-page)", "a page of the book"),
+    ("```{tableofcontents}\n```", "tools/export.py"), ("{guilabel}`Run`", "tools/export.py"),
+    ("[there](no-such-page)", "a page of the book"),
     ("```{note}\nnever closed", "closing")])
 def test_what_has_no_plain_form_is_refused(text, complaint, book):
     with pytest.raises(ValueError, match=complaint):

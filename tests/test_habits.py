@@ -127,6 +127,7 @@ def test_stripping_removes_what_nobody_compares():
 USED_WITHOUT_IMPORT = {
     "jupyter-book": ("Makefile", "jupyter-book build"),
     "jupyterlab": ("Makefile", "jupyter lab"),
+    "jupyterlab-myst": ("Makefile", "jupyterlab-myst"),
     "uv": ("Makefile", "uv pip compile"),
     "pytest-xdist": ("Makefile", "-n $(CORES)"),
     "nbval": ("Makefile", "--nbval-lax"),

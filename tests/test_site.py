@@ -12,7 +12,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import export
 import nbformat
 import publish
 import pytest
@@ -25,6 +24,7 @@ from packaging.requirements import Requirement
 from pypdf import PdfReader
 from sitemap import CHAPTERS, PAGES, ROOT, SITE, html, parsed
 
+import export
 from clt_book import fingerprint
 from notebooks import chapters, notebook_files, read_notebook
 

@@ -13,7 +13,7 @@ import argparse
 import functools
 import hashlib
 import json
-import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -216,10 +216,14 @@ class Page:
             page, _, anchor = found["target"].partition("#")
             if page in self.book.places:  # MyST takes a label for an address
                 return self.link(found["text"], self.book.places[page].page, page)
-            name = os.path.normpath(os.path.join(os.path.dirname(self.name), re.sub(r"\.(md|ipynb|html)$", "", page))) if page else self.name
-            return self.link(found["text"], name, anchor)
+            page = self.beside(re.sub(r"\.(md|ipynb|html)$", "", page)) if page else self.name
+            return self.link(found["text"], page, anchor)
 
         return LINK.sub(resolved, text)
+
+    def beside(self, target: str) -> str:
+        """The page that an address means which is relative to this one, or begins with a slash."""
+        return posixpath.normpath(posixpath.join("/", posixpath.dirname(self.name), target)).lstrip("/")
 
     def role(self, role: str, text: str) -> str:
         """A role, like ``prf:ref``, and what stands in its ticks -> plain Markdown."""
@@ -230,7 +234,7 @@ class Page:
         if role == "term":
             return self.link(words or target, "glossary", f"term-{target.replace(' ', '-')}")
         if role == "doc":
-            page = os.path.normpath(os.path.join(os.path.dirname(self.name), target)).lstrip("/")
+            page = self.beside(target)
             return self.link(words or self.book.titles[page], page, "")
         if role in ("prf:ref", "ref", "numref"):
             place = self.book.places[target]
@@ -246,7 +250,7 @@ class Page:
         if page == self.name:
             return f"[{words}]({fragment})"
         if self.together and page in self.book.numbers:
-            return f"[{words}]({os.path.relpath(page, os.path.dirname(self.name))}.ipynb{fragment})"
+            return f"[{words}]({posixpath.relpath(page, posixpath.dirname(self.name))}.ipynb{fragment})"
         return f"[{words}]({self.book.site}/{page}.html{fragment})" if self.book.site else words
 
     def citation(self, keys: list[str], in_text: bool) -> str:
@@ -311,11 +315,8 @@ EDITION = "In the folder that holds requirements.txt: pip install -r requirement
 
 def opening(book: Book, alone: bool, advice: str = FOLDER) -> NotebookNode:
     """The first cell with code: it gets the package, or says in one line how."""
-    if alone and book.repository["url"]:
-        code = ALONE.format(**book.repository)
-    else:
-        code = HERE.format(advice=advice)
-    return new_code_cell(code, id="open-here")
+    fetch = alone and book.repository["url"]
+    return new_code_cell(ALONE.format(**book.repository) if fetch else HERE.format(advice=advice), id="open-here")
 
 
 def plain(notebook: NotebookNode, name: str, book: Book, *, alone: bool = False, advice: str = FOLDER) -> NotebookNode:
