@@ -1,5 +1,6 @@
 """The two editions: nothing of a solution in the student's, all of it in the instructor's, and both run as handed out."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,12 +10,21 @@ import zipfile
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from packaging.requirements import Requirement
 from sitemap import ROOT
 
-from editions import without_solutions, write
+import export
+from editions import REQUIREMENTS, without_solutions, write
+from make_assignments import NAMES
 from notebooks import chapters, exercises, pieces
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @pytest.fixture(scope="module")
@@ -37,35 +47,71 @@ def everything(notebook):
     return "\n".join([*(cell.source for cell in notebook.cells), *outputs])
 
 
+def shown(piece, path):
+    """A piece of a chapter as the editions have it."""
+    if piece.cell.cell_type == "code":
+        return piece.text
+    page = path.relative_to(ROOT / "book").with_suffix("").as_posix()
+    return export.Page(page, export.read_book()).markdown(piece.text)
+
+
 @pytest.mark.parametrize("path", chapters(), ids=lambda path: path.stem)
 def test_student_edition_has_all_but_the_solutions(path, folders):
     source = nbformat.read(path, 4)
     student = nbformat.read(folders["student"] / path.relative_to(ROOT), 4)
     nbformat.validate(student)
     text = everything(student)
-    assert not re.search(r"\{solution|:label: (sol-|ex-.*-solution)|\bsol-", text)
+    assert not re.search(r"[Ss]olution to|\bsol-|-solution", text)
     kept = {"prose", "code", "exercise"}
-    elsewhere = set().union(*(phrases(piece.text) for piece in pieces(source) if piece.kind in kept))
-    for exercise in exercises(source):
-        for phrase in phrases("\n".join(exercise.solution)) - elsewhere:
-            assert phrase not in text, f"{exercise.label}: {phrase}"
-        assert exercise.text in text
+    elsewhere = set().union(*(phrases(shown(piece, path)) for piece in pieces(source) if piece.kind in kept))
     for piece in pieces(source):
-        assert piece.kind == "solution" or piece.text in text
+        if piece.kind == "solution":
+            for phrase in phrases(shown(piece, path)) - elsewhere:
+                assert phrase not in text, f"{piece.exercise.label}: {phrase}"
+        else:
+            assert shown(piece, path).split("\n", 1)[-1] in text
     ids = [cell.id for cell in student.cells]
     assert len(ids) == len(set(ids))
     cells = {cell.id: cell.source for cell in student.cells}
     for exercise in exercises(source):
+        assert f'<a id="{exercise.label}"></a>' in text
         assert cells.get(f"{exercise.label}-check") == exercise.self_check
         assert f"{exercise.label}-answer" in cells
     if any(exercise.self_check for exercise in exercises(source)):
         assert any("import check_answer" in cell.source for cell in student.cells if cell.cell_type == "code")
-    assert exercises(student) and not any(exercise.solution for exercise in exercises(student))
 
 
 def test_instructor_edition_is_the_book(folders):
     for path in chapters():
-        assert nbformat.read(folders["instructor"] / path.relative_to(ROOT), 4) == nbformat.read(path, 4)
+        page = path.relative_to(ROOT / "book").with_suffix("").as_posix()
+        whole = export.plain(nbformat.read(path, 4), page, export.read_book(), advice=export.EDITION)
+        assert nbformat.read(folders["instructor"] / path.relative_to(ROOT), 4) == whole
+
+
+def test_editions_hold_the_assignments(folders):
+    for edition, folder in folders.items():
+        names = {path.name for path in (folder / "book" / "assignments").iterdir()}
+        assert names == {f"{name}{end}" for name in NAMES
+                         for end in [".ipynb", *(["-solution.ipynb", "-autograder.zip"] if edition == "instructor" else [])]}
+    for name in NAMES:
+        handed_out = everything(nbformat.read(folders["student"] / "book" / "assignments" / f"{name}.ipynb", 4))
+        assert 'grader.check("q1")' in handed_out and "SOLUTION" not in handed_out and "BEGIN" not in handed_out
+
+
+def test_an_edition_installs_what_its_notebooks_import(folders):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [line.split("#")[0] for line in REQUIREMENTS.splitlines() if re.match(r"\w", line)] + project["dependencies"]
+    called = {"otter-grader": "otter", "scikit-learn": "sklearn", "ipython": "IPython"}
+    installed = {called.get(name, name) for name in (Requirement(line).name for line in lines)}
+    installed |= {"clt_utils", *sys.stdlib_module_names}
+    for path in sorted(folders["instructor"].rglob("*.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code":
+                for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+                    modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
+                        [node.module] if isinstance(node, ast.ImportFrom) else [])
+                    assert not (missing := {module.split(".")[0] for module in modules} - installed), (
+                        f"Given: {missing}, imported in {path.name}. Expected: in the requirements of the editions, tools/editions.py.")
 
 
 @pytest.mark.parametrize("edition", ["student", "instructor"])
@@ -107,12 +153,12 @@ def test_a_student_notebook_runs_and_checks_answers(folders):
 
 def test_command_writes_an_edition(tmp_path):
     """In a repository of its own, so that it does not touch what `make student` wrote."""
-    for name in ("_toc.yml", "clt_utils", "book/foundations", "book/trainability", "book/generalization", "book/practice", "book/results"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("_toc.yml", "_config.yml", "clt_utils", "book"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("editions.py", "notebooks.py"):
-        (tmp_path / "tools").mkdir(exist_ok=True)
-        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
+    (tmp_path / "tools").mkdir()
+    for path in (ROOT / "tools").glob("*.py"):
+        shutil.copy(path, tmp_path / "tools")
+    shutil.copytree(ROOT / "_build" / "assignments", tmp_path / "_build" / "assignments")  # made before, or by the tests above
     done = subprocess.run([sys.executable, tmp_path / "tools" / "editions.py", "student"], text=True, capture_output=True, check=True)
     assert done.stdout == "The student edition is written to _build/student/ and _build/student.zip.\n"
     assert (tmp_path / "_build" / "student.zip").is_file() and not (tmp_path / "_build" / "instructor").exists()

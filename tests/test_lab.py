@@ -103,7 +103,7 @@ def test_a_theorem_is_read_with_its_number_in_jupyterlab_without_extension(opene
     theorem = page.locator("blockquote", has_text="Theorem 4.3 (The Euclidean frontier)")
     theorem.scroll_into_view_if_needed()
     theorem.locator("mjx-container").nth(5).wait_for()
-    text = page.locator(".jp-Notebook").inner_text()
+    text = "\n".join(page.locator(".jp-RenderedMarkdown").all_inner_texts())
     assert theorem.locator("strong").first.inner_text() == "Theorem 4.3 (The Euclidean frontier)"
     assert "> " not in theorem.inner_text() and theorem.locator("mjx-merror").count() == 0
     assert "the proof of Lemma 4.1, the divergence" in text and not re.search(r"\{[a-z:]+\}|```|:label:", text)
