@@ -151,7 +151,7 @@ def test_a_student_notebook_runs_and_checks_answers(folders):
     assert str(folder) in where.outputs[0]["text"]
 
 
-def test_command_writes_an_edition(tmp_path):
+def test_command_writes_an_edition(tmp_path, folders):
     """In a repository of its own, so that it does not touch what `make student` wrote."""
     for name in ("_toc.yml", "_config.yml", "clt_utils", "book"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -19,13 +20,16 @@ import yaml
 from bs4 import BeautifulSoup
 from clt_figures import PAPER, title
 from clt_slides import NAMES
+from docutils import nodes
+from docutils.utils import new_document
 from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 from pypdf import PdfReader
 from sitemap import CHAPTERS, PAGES, ROOT, SITE, html, parsed
+from sphinx_exercise.nodes import solution_node
 
 import export
-from clt_book import fingerprint
+from clt_book import fingerprint, leave_solutions_out
 from notebooks import chapters, notebook_files, read_notebook
 
 if sys.version_info >= (3, 11):
@@ -443,6 +447,14 @@ def test_no_button_leads_nowhere_without_an_address(page):
     address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     header = str(parsed(html(page)).find(class_="header-article"))
     assert bool(address) or not any(place in header for place in ("mybinder", "colab", "issues/new", "/edit/"))
+
+
+@pytest.mark.parametrize("edition, left", [("student", "AB"), ("", "A solution B")])
+def test_only_the_students_site_leaves_solutions_out(edition, left):
+    page = new_document("page")
+    page += [nodes.paragraph("", "A"), solution_node("", nodes.paragraph("", " solution ")), nodes.paragraph("", "B")]
+    leave_solutions_out(SimpleNamespace(config=SimpleNamespace(clt_edition=edition)), page)
+    assert "".join(page.astext().split("\n")) == left
 
 
 def test_fingerprint_sees_package_and_results(tmp_path):
