@@ -121,8 +121,9 @@ def test_a_theorem_is_read_with_its_number_in_jupyterlab_without_extension(opene
 @pytest.mark.parametrize("name", ["mine", "from-elsewhere"])
 def test_a_saved_explorer_shows_its_picture(name, opened):
     page = opened(name)
+    page.locator(".clt-still, :text('Error displaying widget')").first.wait_for(state="attached")
     picture = page.get_by_role("img", name="A straight line through the origin.")
-    picture.wait_for()
+    assert picture.count() == 1, "JupyterLab shows what the widget left: a lost widget, or nothing"
     assert picture.evaluate("image => image.naturalWidth") > 300 and picture.bounding_box()["width"] > 300
     assert "Run this cell to get the sliders." in page.locator(".jp-OutputArea").first.inner_text()
     assert not page.get_by_text("widget").filter(visible=True).count(), "it says that a widget is lost"
