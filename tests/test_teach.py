@@ -1,14 +1,20 @@
 """What teachers get: assignments whose grader is run for real, decks of slides, and pages that point to things that exist."""
 
+import csv
 import functools
 import json
 import re
+import shutil
+import subprocess
 import threading
+import time
+import zipfile
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import clt_slides
+import grade
 import nbformat
 import nbformat.v4 as nbf
 import pytest
@@ -55,31 +61,45 @@ def notebooks(folder):
     return (nbformat.read(folder / part / f"{name}.ipynb", 4) for part in ("student", "autograder"))
 
 
-def graded(folder, notebook, tmp_path):
-    submission = tmp_path / f"{folder.name}.ipynb"
-    nbformat.write(notebook, submission)
-    return make_assignments.grade(submission, folder / "autograder" / "autograder.zip")
+@pytest.fixture(scope="module")
+def room():
+    """Where submissions run; one for all, since it loads PyTorch once."""
+    with grade.Room() as opened:
+        yield opened
+
+
+@pytest.fixture
+def graded(room, tmp_path, monkeypatch):
+    """graded(folder, notebook) -> its points and what failed; the time that a loaded machine needs is no matter here."""
+    def run(folder, notebook):
+        monkeypatch.setattr(grade, "BUILT", folder.parent)
+        submission = tmp_path / f"{folder.name}.ipynb"
+        nbformat.write(notebook, submission)
+        result = grade.grade(submission, room, seconds=3600)
+        assert (result.status, result.remark) == ("graded", "")
+        return result
+    return run
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)
-def test_solution_gets_all_points(name, built, tmp_path):
+def test_solution_gets_all_points(name, built, graded):
     _, solved = notebooks(built(name))
-    result = graded(built(name), solved, tmp_path)
-    assert [f"{q}: {r['failed']}" for q, r in result["questions"].items() if r["failed"]] == []
-    assert result["total"] == result["possible"] == 20
+    result = graded(built(name), solved)
+    assert [f"{q}: {r['failed']}" for q, r in result.questions.items() if r["failed"]] == []
+    assert result.total == result.possible == 20
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)
-def test_empty_notebook_gets_no_point_and_says_why(name, built, tmp_path):
+def test_empty_notebook_gets_no_point_and_says_why(name, built, graded):
     student, _ = notebooks(built(name))
-    result = graded(built(name), student, tmp_path)
-    assert result["total"] == 0 and result["possible"] == 20
-    for question, seen in result["questions"].items():
+    result = graded(built(name), student)
+    assert result.total == 0 and result.possible == 20
+    for question, seen in result.questions.items():
         assert seen["failed"] and all(len(message.split()) > 4 for message in seen["failed"]), question
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)
-def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name, built, tmp_path):
+def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name, built, graded):
     """Three right answers, one that fits its visible example only, two missing."""
     student, solved = notebooks(built(name))
     answers = {cell.id: cell.source for cell in solved.cells}
@@ -89,7 +109,7 @@ def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name,
             cell.source = answers[cell.id]
         elif cell.id == f"{cheated}-solution":
             cell.source = code
-    result, asked = graded(built(name), student, tmp_path), make_assignments.questions(name)
+    result, asked = graded(built(name), student), make_assignments.questions(name)
     expected = {q: entry["points"] if q in ("q1", "q2", "q3") else entry["shown"] if q == cheated else 0 for q, entry in asked.items()}
     assert {q: seen["points"] for q, seen in result["questions"].items()} == expected
     assert 0 < result["total"] == sum(expected.values()) < 20
@@ -119,10 +139,129 @@ def test_points_are_stated_and_recorded(name):
     assert all(question["title"] and 0 < question["shown"] < question["points"] for question in asked.values())
 
 
+# ---- a folder of submissions
+
+TINY = [("q1", 1, "assert double(2) == 4", "Two doubled is four."), ("q1", 2, "assert double(-3) == -6", "A negative number."),
+        ("q2", 2, "assert torch.equal(half(torch.ones(2)), torch.full((2,), 0.5))", "A half of ones.")]
+RIGHT = {"first": "import otter\ngrader = otter.Notebook('tiny.ipynb')", "setup": "import torch", "q1": "def double(x):\n    return 2 * x",
+         "check": "grader.check('q1')", "q2": "def half(x):\n    return x / 2"}
+STUBBORN = "i = 0\nwhile True:\n    try:\n        while True:\n            i += 1\n    except BaseException:\n        i = 0"
+FORGED = """import os
+for channel in range(3, 30):
+    try:
+        os.write(channel, b'{"test": "q2 1", "said": null}' + bytes([10]))
+    except OSError:
+        pass"""
+ODD = {  # name: the cells that differ from the right ones, or the bytes of the file; status, points, a part of the remark
+    "00-right": ({}, "graded", 5, ""),
+    "01-cut-off": (b'{"cells": [', "unreadable", 0, "no notebook"),
+    "02-other-bytes": (b"\xff\xfe\x00", "unreadable", 0, "no text"),
+    "03-endless-cell": ({"q2": "while True: pass"}, "graded", 3, ""),
+    "04-endless-answer": ({"q1": "def double(x):\n    while True: pass"}, "graded", 2, ""),
+    "05-endless-whatever-happens": ({"q2": STUBBORN}, "stopped", 0, "more than 6 seconds"),
+    "06-leaves": ({"q1": "import os\nos._exit(3)"}, "crashed", 0, "exit 3"),
+    "07-leaves-in-a-test": ({"q2": "import os\ndef half(x):\n    os.kill(os.getpid(), 9) or os._exit(4)"}, "crashed", 3, "exit 4"),
+    "08-talks": ({"q2": "for _ in range(3000): print(1000 * 'x')"}, "graded", 3, "3.0 MB"),
+    "09-reaches-out": ({"q2": "from urllib.request import urlopen"}, "refused", 0, "urllib (code cell 5)"),
+    "10-a-shell": ({"q2": "!ls /"}, "refused", 0, "a command of the shell"),
+    "11-replaces": ({"q2": "torch.equal = lambda a, b: True\nhalf = float"}, "suspicious", 3, "replaced torch.equal"),
+    "12-takes-all-memory": ({"q2": "kept = [bytearray(1 << 28) for _ in range(1000)]"}, "graded", 3, ""),
+    "13-writes-its-own-points": ({"q2": FORGED}, "graded", 3, ""),
+    "=1+1": ({"q2": "half = None"}, "graded", 3, ""),
+}
+
+
+def tiny_assignment(folder):
+    """An assignment whose tests take no time."""
+    (folder / "tiny" / "autograder").mkdir(parents=True)
+    with zipfile.ZipFile(folder / "tiny" / "autograder" / "autograder.zip", "w") as archive:
+        for question in ("q1", "q2"):
+            cases = [{"code": f">>> {code}\n", "points": points, "failure_message": why} for q, points, code, why in TINY if q == question]
+            archive.writestr(f"tests/{question}.py", f"test = {({'name': question, 'suites': [{'cases': cases}]})!r}")
+
+
+def submission(cells):
+    notebook = nbf.new_notebook(cells=[nbf.new_code_cell(code, id=name) for name, code in cells.items()])
+    notebook.metadata["otter"] = {"assignment_name": "tiny"}
+    return nbformat.writes(notebook).encode()
+
+
+def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
+    tiny_assignment(tmp_path / "built")
+    folder = tmp_path / "handed in"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    (folder / ".ipynb_checkpoints" / "copy.ipynb").write_text("not looked at")
+    for name, (what, *_) in ODD.items():
+        (folder / f"{name}.ipynb").write_bytes(what if isinstance(what, bytes) else submission({**RIGHT, **what}))
+    monkeypatch.setattr(grade, "BUILT", tmp_path / "built")
+    results = {Path(result.file).stem: result for result in grade.grade_folder(folder, seconds=6)}
+    assert {name: (r.status, r.total) for name, r in results.items()} == {name: entry[1:3] for name, entry in ODD.items()}
+    for name, (*_, remark) in ODD.items():
+        assert remark in results[name].remark, name
+        assert json.loads((folder / f"{name}.graded.json").read_text(encoding="utf-8"))["total"] == results[name].total
+    assert "more than 1.5 seconds" in results["04-endless-answer"].questions["q1"]["failed"][0]
+    assert results["07-leaves-in-a-test"].questions["q2"]["failed"] == ["A half of ones. It was not reached."]
+    with (folder / "grades.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == len(ODD) and {row["file"][:2] for row in rows} >= {"00", "'="}
+    assert f"{len(ODD)} submissions: " in grade.summary(list(results.values()))
+
+
+@pytest.mark.parametrize("code", [
+    "import inspect", "from gc import get_objects", "eval('1')", "import sys\nsys._getframe(1)", "double.__globals__",
+    "import importlib.util", "%%bash\nls", "__builtins__", "import numpy, socket", "from otter import Notebook"])
+def test_what_could_look_at_the_tests_is_not_run(code):
+    assert grade.refused([code]) and not grade.refused([code], allowed=[*grade.REFUSED, *grade.REFUSED_NAMES])
+
+
+@pytest.mark.parametrize("name", make_assignments.NAMES)
+def test_no_solution_is_refused(name, built):
+    for notebook in notebooks(built(name)):
+        assert grade.refused([cell.source for cell in notebook.cells if cell.cell_type == "code"]) == []
+
+
+def test_a_submission_reaches_neither_network_nor_files_nor_processes(tmp_path):
+    (tmp_path / "another.ipynb").write_text("{}")
+    with grade.Room([tmp_path]) as opened:
+        held = grade.what_holds(opened)
+    if shutil.which("unshare") and not subprocess.run(["unshare", "-rnmpf", "true"], capture_output=True).returncode:
+        assert held == set(grade.GUARDS) and "WARNING" not in grade.guards(held)
+    else:
+        assert "WARNING" in grade.guards(held), "what is not kept out is said"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_a_submission_that_was_stopped_leaves_nothing_running():
+    with grade.Room() as opened:
+        cells = ["import os, time\nif not os.fork():\n    os.fork()\n    time.sleep(600)", STUBBORN]
+        assert opened.run(cells, {}, 3)["end"] == "stopped"
+        until = time.monotonic() + 60  # the system clears up when it gets to it
+        while (left := descendants(opened.process.pid)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert left == []
+
+
+def descendants(process):
+    """The processes below one, those that have ended apart."""
+    stats = [path.read_text().rpartition(")")[2].split()[:2] + [int(path.parent.name)] for path in Path("/proc").glob("[0-9]*/stat")]
+    parents = {number: int(parent) for state, parent, number in stats if state != "Z"}
+    found = [process]
+    for number in found:
+        found += [child for child, parent in parents.items() if parent == number]
+    return found[1:]
+
+
 def test_grading_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(make_assignments, "BUILT", tmp_path)
+    monkeypatch.setattr(grade, "BUILT", tmp_path / "none")
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    with pytest.raises(SystemExit, match=r"no \.ipynb"):
+        grade.main([str(folder)])
+    (folder / "one.ipynb").write_text("{}")
     with pytest.raises(SystemExit, match=r"make assignments"):
-        make_assignments.main(["--grade", "practice", "some.ipynb"])
+        grade.main([str(folder)])
+    with pytest.raises(SystemExit, match=r"hidden while they run"):
+        grade.main([str(grade.ROOT / "book")[:-5]])
 
 
 # ---- slides
