@@ -43,8 +43,8 @@ HIDDEN = (ROOT / "book" / "teach", ROOT / "_build", ROOT / ".git")
 """Folders of the repository with solutions and tests; the folder of the submissions is hidden as well."""
 REFUSED = frozenset({
     "asyncio", "builtins", "cffi", "code", "concurrent", "ctypes", "faulthandler", "ftplib", "gc", "http", "importlib", "inspect",
-    "linecache", "multiprocessing", "otter", "pdb", "pip", "pkgutil", "requests", "runpy", "signal", "socket", "ssl", "subprocess", "threading",
-    "traceback", "urllib"})
+    "linecache", "multiprocessing", "otter", "pdb", "pip", "pkgutil", "requests", "runpy", "signal", "socket", "ssl", "subprocess",
+    "threading", "traceback", "urllib"})
 """Modules that no assignment needs, and with which a submission could look at its tests or write its own points."""
 REFUSED_NAMES = frozenset({
     "__import__", "__builtins__", "__loader__", "__subclasses__", "__globals__", "__traceback__", "_getframe", "_current_frames", "compile",

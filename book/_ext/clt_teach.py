@@ -208,6 +208,8 @@ def time_script(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     script = [(heading_of(session), [heading_of(part) for part in parts]) for session, parts in zip(sessions, inner, strict=True)]
     for complaint in complaints(number, week, script):
         logger.warning("course-plan.yml: %s", complaint, location=docname)
+    headings = [part.heading for session in week["sessions"] for part in session["parts"]]
+    last_work = next((heading for heading in reversed(headings) if heading.startswith("Lab")), week["sessions"][-1]["parts"][0].heading)
     for session, found in zip(week["sessions"], inner, strict=False):
         begin = 0
         for part, section in zip(session["parts"], found, strict=False):
@@ -217,7 +219,7 @@ def time_script(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 moves = has_slider(list(deck(week["deck"]).values())[slide - 1])
                 words += [nodes.Text(" · "), slide_link(app, docname, week["deck"], f"slide {slide}" + ", a slider" * moves, slide)]
             section.insert(1, nodes.paragraph("", "", *words, classes=["part-facts"]))
-            if part.heading.startswith("Lab") and session is week["sessions"][-1] or part.heading == "Five minutes each":
+            if part.heading == last_work:
                 section += nodes.paragraph("", "", nodes.strong("", "Hand in."), nodes.Text(f" {week['hand_in']}"))
 
 
