@@ -14,18 +14,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import clt_slides
+import clt_teach
 import grade
 import nbformat
 import nbformat.v4 as nbf
 import pytest
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 from jupyter_cache import get_cache
 from sitemap import ROOT, SITE, html, parsed
 from test_browser import QuietHandler, browser, visit
 
 import make_assignments
-from notebooks import parts
+from notebooks import parts, read_notebook
 
 TEACH = ROOT / "book" / "teach"
 
@@ -285,18 +285,19 @@ def chapters(tmp_path, monkeypatch):
 
 
 def test_deck_takes_figures_notes_and_formulas(chapters):
-    source = ("# A deck\n\nNote:\nSay hello.\n---\n## One\n\n$a<b$ and $$c$$\n\n![](part/chapter#figure)\n\n![](part/chapter#printed)\n\n"
+    source = ("# A deck\n\nNote:\nSay hello.\n---\n## One\n\n$a<b$ and $$c$$\n\n![](part/chapter#figure)\n\n"
               "[Read](part/chapter.html#slug)\n")
     title, slides = clt_slides.deck(source, chapters, "../../")
     assert title == "A deck" and len(slides) == 2
     assert '<aside class="notes"><p>Say hello.</p>' in slides[0]
-    assert "A line that rises." in slides[1] and "1 &lt; 2: True</pre>" in slides[1]
+    assert "A line that rises." in slides[1]
     assert r"\(a&lt;b\)" in slides[1] and r"\[c\]" in slides[1]
     assert 'href="../../part/chapter.html#slug"' in slides[1]
     assert "href" not in clt_slides.deck(source, chapters)[1][1], "decks that stand alone link to nothing"
 
 
-@pytest.mark.parametrize("figure, complaint", [("part/chapter#silent", "shows nothing"), ("part/chapter#none", "shows nothing"),
+@pytest.mark.parametrize("figure, complaint", [("part/chapter#silent", "shows nothing"), ("part/chapter#printed", "shows nothing"),
+                                               ("part/chapter#none", "shows nothing"),
                                                ("part/other#figure", "make site")])
 def test_deck_refuses_a_figure_that_is_not_there(figure, complaint, chapters):
     with pytest.raises(LookupError, match=complaint):
@@ -393,6 +394,18 @@ def test_slider_on_a_slide_moves_and_the_slide_stays(visit, addresses):
 
 @pytest.mark.site
 @pytest.mark.parametrize("name", clt_slides.NAMES)
+def test_no_slide_shows_raw_output(name):
+    """Neither what Python prints of its objects nor Markdown that nobody rendered."""
+    raw = re.compile(r"\{'|'\}|\[array|tensor\(|np\.|dtype=|(?<![\w*])\*\w[^*\n]{0,40}\w\*(?![\w*])|\]\(|\{(?:prf:)?ref\}")
+    for section in parsed(SITE / "teach" / "slides" / f"{name}.html").select(".slides > section"):
+        for hidden in section.select("script, style, code, .math"):
+            hidden.decompose()
+        text = re.sub(r"\\\(.*?\\\)|\\\[.*?\\\]", "", section.get_text(" "), flags=re.DOTALL)
+        assert raw.findall(text) == [], section.find(["h1", "h2"]).text
+
+
+@pytest.mark.site
+@pytest.mark.parametrize("name", clt_slides.NAMES)
 def test_links_of_the_slides_lead_somewhere(name):
     deck = SITE / "teach" / "slides" / f"{name}.html"
     for link in parsed(deck).select("section a[href]"):
@@ -404,12 +417,79 @@ def test_links_of_the_slides_lead_somewhere(name):
 
 # ---- the course
 
+WEEKS = list(enumerate(clt_teach.weeks(), 1))
+
+
 def test_course_has_ten_weeks_and_reads_the_whole_book():
-    weeks = yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8"))
-    assert len(weeks) == 10
-    assert sorted(page for week in weeks for page in week["read"]) == sorted(page for part in parts().values() for page in part)
-    words = " ".join(week.get("assignment", "") for week in weeks)
-    assert all(f"{i} handed out" in words and f"{i} due" in words for i in range(1, 5))
+    assert len(WEEKS) == 10 and all(len(week["sessions"]) == 2 and week["hand_in"] and week["lab"] for _, week in WEEKS)
+    assert sorted(page for _, week in WEEKS for page in week["read"]) == sorted(page for part in parts().values() for page in part)
+
+
+def test_each_assignment_has_two_weeks():
+    found = {(number, what): at for at, week in WEEKS for number, what in re.findall(r"(\d) (handed out|due)", week.get("assignment", ""))}
+    assert len(found) == 2 * len(make_assignments.NAMES)
+    for i in range(1, len(make_assignments.NAMES) + 1):
+        assert found[str(i), "due"] == found[str(i), "handed out"] + 2, f"assignment {i}: two weeks, as the course's page says"
+
+
+def script(number):
+    return (TEACH / "scripts" / f"week-{number:02}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number, week", WEEKS)
+def test_minutes_add_up_and_the_script_has_the_parts_of_the_plan(number, week):
+    sections = [(session.partition("\n")[0], re.findall(r"^### (.+)$", session, re.MULTILINE))
+                for session in re.split(r"^## ", script(number), flags=re.MULTILINE)[1:]]
+    assert clt_teach.complaints(number, week, sections) == []
+
+
+def test_a_plan_that_does_not_add_up_is_named():
+    week = {"deck": "practice", "sessions": [{"title": "One", "parts": [clt_teach.Part(80, "A", ["No such slide"], [])]}]}
+    found = clt_teach.complaints(1, week, [("First session. One", ["B"])])
+    assert len(found) == 3 and "80 minutes" in found[1] and "No such slide" in found[2]
+
+
+@pytest.mark.parametrize("number, week", WEEKS)
+def test_each_statement_that_is_read_has_a_slide_and_a_place_in_the_script(number, week):
+    """The slide links to it; the script refers to it in the part of the session that the plan names."""
+    text = "\n".join(cell.source for page in week["read"] for cell in read_notebook(TEACH.parent / f"{page}.ipynb").cells)
+    labels = set(re.findall(r"\{prf:(?!proof|ref)\w+\}[^\n]*\n:label: ([\w-]+)", text))
+    planned = {label: part for session in week["sessions"] for part in session["parts"] for label in part.statements}
+    assert labels == set(planned), "statements of the week's chapters, and those in course-plan.yml"
+    bodies = {body.partition("\n")[0]: body for body in re.split(r"^### ", script(number), flags=re.MULTILINE)[1:]}
+    slides = "".join(clt_teach.deck(week["deck"]).values())
+    missing = [f"{label}: no slide of {week['deck']}.md links to it" for label in planned if f"#{label})" not in slides]
+    missing += [f"{label}: the script has it nowhere under {part.heading!r}" for label, part in planned.items()
+                if f"`{label}`" not in bodies[part.heading]]
+    assert missing == []
+
+
+@pytest.mark.parametrize("number, week", WEEKS)
+def test_a_script_has_questions_and_board_work_and_a_slider(number, week):
+    text = script(number)
+    for session in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        if "The projects" not in session.partition("\n")[0]:
+            assert session.count("**Ask.**") >= 3 and session.count("**Board.**") >= 1, session.partition("\n")[0]
+    slides = list(clt_teach.deck(week["deck"]).values())
+    used = {i for session in week["sessions"] for part in session["parts"] for i in clt_teach.slides_of(week, part)}
+    assert any(clt_teach.has_slider(slides[i - 1]) for i in used)
+
+
+def test_every_slide_has_its_minutes():
+    for name in clt_slides.NAMES:
+        used = {slide for _, week in WEEKS if week["deck"] == name for session in week["sessions"] for part in session["parts"]
+                for slide in clt_teach.slides_of(week, part)}
+        unused = [heading for i, heading in enumerate(clt_teach.deck(name), 1) if i not in used]
+        assert unused == [], "no part of course-plan.yml shows them"
+
+
+def test_every_proof_that_is_asked_for_has_a_rubric_of_four_points():
+    asked = {label for pages in parts().values() for page in pages for cell in read_notebook(TEACH.parent / f"{page}.ipynb").cells
+             for label in re.findall(r"\{exercise\} Prove: [^\n]*\n:label: ([\w-]+)", cell.source)}
+    rubrics = re.split(r"^\{ref\}`(ex-[\w-]+)`$", (TEACH / "rubrics.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    points = {label: sum(map(int, re.findall(r"^- \*\*(\d)\*\*: \S", body, re.MULTILINE)))
+              for label, body in zip(rubrics[::2], rubrics[1::2], strict=True)}
+    assert points == dict.fromkeys(asked, 4)
 
 
 @pytest.mark.site
@@ -425,5 +505,9 @@ def test_pages_link_to_every_deck_and_notebook():
 def test_times_on_the_pages_are_numbers():
     plan = parsed(html("teach/course-plan")).find(class_="course-plan").find_all("tr")
     assert len(plan) == 11 and all(re.search(r"\d+ minutes", row.text) for row in plan[1:])
+    for number, week in WEEKS:
+        facts = parsed(html(f"teach/scripts/week-{number:02}")).find_all(class_="part-facts")
+        assert len(facts) == sum(len(session["parts"]) for session in week["sessions"])
+        assert sum("to 90" in fact.text for fact in facts) == 2
     times = parsed(html("teach/instructor-guide")).find(class_="chapter-times").find_all("tr")
     assert all(re.search(r"\d+ minutes?.*\d+ (second|minute)s?", row.text, re.DOTALL) for row in times[1:])
