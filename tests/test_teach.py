@@ -475,10 +475,13 @@ def test_a_script_has_questions_and_board_work_and_a_slider(number, week):
     assert any(clt_teach.has_slider(slides[i - 1]) for i in used)
 
 
-def test_every_slide_has_its_minutes():
+def test_every_slide_has_its_minutes_and_they_come_in_order():
     for name in clt_slides.NAMES:
-        used = {slide for _, week in WEEKS if week["deck"] == name for session in week["sessions"] for part in session["parts"]
-                for slide in clt_teach.slides_of(week, part)}
+        shown = [slide for _, week in WEEKS if week["deck"] == name for session in week["sessions"] for part in session["parts"]
+                 for slide in clt_teach.slides_of(week, part)]
+        used, last = set(shown), len(clt_teach.deck(name))
+        first = list(dict.fromkeys(slide for slide in shown if slide != last))
+        assert first == sorted(first), f"{name}: a session leafs backwards"
         unused = [heading for i, heading in enumerate(clt_teach.deck(name), 1) if i not in used]
         assert unused == [], "no part of course-plan.yml shows them"
 
