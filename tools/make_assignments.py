@@ -4,7 +4,8 @@ A source is a notebook with its solutions and tests, in the format of Otter Assi
 ``_build/assignments/NAME``: ``student/NAME.ipynb`` to hand out, and ``autograder/autograder.zip`` to grade with.
 
     python tools/make_assignments.py             generate all
-    python tools/make_assignments.py --record    the same, grade every solution, and record how long it took
+    python tools/make_assignments.py --check     the same, and grade every solution: it must get all points
+    python tools/make_assignments.py --record    the same, and record how long that took
 
 ``tools/grade.py`` grades what is handed in.
 """
@@ -52,8 +53,8 @@ def generate(name: str, folder: Path = BUILT) -> Path:
     return target
 
 
-def record() -> dict:
-    """Grade every solution with its own autograder and record points and seconds, and on what they were measured."""
+def grade_solutions() -> dict[str, dict]:
+    """Grade every solution with its own autograder -> points and seconds of each."""
     from grade import Room, grade  # here, because it needs this module
 
     graded = {}
@@ -65,22 +66,30 @@ def record() -> dict:
                                  f"{result.remark} Expected: all of them. Look at "
                                  f"{[q for q, r in result.questions.items() if r['failed']]} in its source.")
             graded[name] = {"points": int(result.possible), "seconds": result.seconds}
+    return graded
+
+
+def record(graded: dict[str, dict]) -> None:
+    """Keep what ``grade_solutions`` found, and on what it was measured, for the instructor's guide."""
     content = {"graded": graded, "cores": os.cpu_count(), "python": platform.python_version(),
                "date": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
     RECORD.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return content
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the assignments from their sources.")
-    parser.add_argument("--record", action="store_true", help="grade the solutions and record how long it took")
+    parser.add_argument("--check", action="store_true", help="grade the solutions, which must get all points")
+    parser.add_argument("--record", action="store_true", help="the same, and record how long it took")
     options = parser.parse_args(arguments)
     for name in NAMES:
         points = sum(question["points"] for question in questions(name).values())
         print(f"{name}: {points} points, in {generate(name)}")
-    if options.record:
-        for name, seen in record()["graded"].items():
+    if options.check or options.record:
+        graded = grade_solutions()
+        for name, seen in graded.items():
             print(f"{name}: the solution gets all {seen['points']} points, graded in {seen['seconds']:g} s")
+        if options.record:
+            record(graded)
 
 
 if __name__ == "__main__":
