@@ -277,8 +277,6 @@ def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
     assert "sliders of this picture" in " ".join(pages) and list(tmp_path.iterdir()) == [tmp_path / "book.pdf"]
     root = PdfReader(tmp_path / "book.pdf").trailer["/Root"]
     assert root["/MarkInfo"]["/Marked"] and root["/StructTreeRoot"]["/K"] and root["/Outlines"]["/Count"] >= 3, "tags and outline are kept"
-    pictures = [image for page in PdfReader(tmp_path / "book.pdf").pages for image in page.images if max(image.image.size) > 1500]
-    assert pictures == [], "something is printed as a large picture: a shadow? see tools/print.css"
     assert b"/StructElem" not in (tmp_path / "book.pdf").read_bytes(), "small objects are packed"
 
 
