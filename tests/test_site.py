@@ -324,6 +324,14 @@ def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
         start = next(i for i, text in enumerate(pages, 1) if sign in text)
         assert re.search(rf"{chapter} ?{start}\b", pages[1]), pages[1]
     assert "sliders of this picture" in " ".join(pages) and list(tmp_path.iterdir()) == [tmp_path / "book.pdf"]
+    root = PdfReader(tmp_path / "book.pdf").trailer["/Root"]
+    assert root["/MarkInfo"]["/Marked"] and root["/StructTreeRoot"]["/K"] and root["/Outlines"]["/Count"] >= 3, "tags and outline are kept"
+    assert b"/StructElem" not in (tmp_path / "book.pdf").read_bytes(), "small objects are packed"
+
+
+def test_what_is_no_chromium_pdf_is_not_packed():
+    with pytest.raises(ValueError, match="plain table"):
+        publish.packed(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\nstartxref\n9\n%%EOF")
 
 
 @pytest.mark.parametrize("entry, status", [

@@ -1,12 +1,13 @@
-"""Make the assignments from their sources, and grade with them.
+"""Make the assignments from their sources.
 
 A source is a notebook with its solutions and tests, in the format of Otter Assign. From each come, under
 ``_build/assignments/NAME``: ``student/NAME.ipynb`` to hand out, and ``autograder/autograder.zip`` to grade with.
 
-    python tools/make_assignments.py                     generate all
-    python tools/make_assignments.py --check             the same, and grade every solution: it must get all points
-    python tools/make_assignments.py --record            the same, and record how long that took
-    python tools/make_assignments.py --grade NAME FILES  grade submissions; one line each, details beside them
+    python tools/make_assignments.py             generate all
+    python tools/make_assignments.py --check     the same, and grade every solution: it must get all points
+    python tools/make_assignments.py --record    the same, and record how long that took
+
+``tools/grade.py`` grades what is handed in.
 """
 
 import argparse
@@ -14,8 +15,6 @@ import json
 import os
 import platform
 import shutil
-import sys
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -54,37 +53,19 @@ def generate(name: str, folder: Path = BUILT) -> Path:
     return target
 
 
-def grade(submission: Path, autograder: Path) -> dict:
-    """Run a submission and its tests: no container, no network, no database.
-
-    Args:
-        submission: A notebook.
-        autograder: The zip file that ``generate`` made.
-
-    Returns:
-        "total" and "possible" points, and under "questions" for each the points and a message for every test that failed.
-    """
-    from otter.api import grade_submission
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    results = grade_submission(str(submission), str(autograder), quiet=True)
-    by_question = {}
-    for name, file in results.results.items():
-        failed = [r.test_case.failure_message or "" for r in file.test_case_results if not r.passed]
-        by_question[name] = {"points": file.score, "possible": file.possible, "failed": failed}
-    return {"total": results.total, "possible": results.possible, "questions": by_question}
-
-
 def grade_solutions() -> dict[str, dict]:
     """Grade every solution with its own autograder -> points and seconds of each."""
+    from grade import Room, grade  # here, because it needs this module
+
     graded = {}
-    for name in NAMES:
-        started = time.perf_counter()
-        result = grade(BUILT / name / "autograder" / f"{name}.ipynb", BUILT / name / "autograder" / "autograder.zip")
-        if result["total"] != result["possible"]:
-            raise SystemExit(f"Given: the solution of {name} with {result['total']:g} of {result['possible']:g} points. Expected: all of "
-                             f"them. Look at {[q for q, r in result['questions'].items() if r['failed']]} in its source.")
-        graded[name] = {"points": int(result["possible"]), "seconds": round(time.perf_counter() - started, 1)}
+    with Room() as room:
+        for name in NAMES:
+            result = grade(BUILT / name / "autograder" / f"{name}.ipynb", room, seconds=3600)
+            if result.status != "graded" or result.total != result.possible:
+                raise SystemExit(f"Given: the solution of {name} with {result.total:g} of {result.possible:g} points, {result.status}. "
+                                 f"{result.remark} Expected: all of them. Look at "
+                                 f"{[q for q, r in result.questions.items() if r['failed']]} in its source.")
+            graded[name] = {"points": int(result.possible), "seconds": result.seconds}
     return graded
 
 
@@ -96,21 +77,10 @@ def record(graded: dict[str, dict]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Make the assignments from their sources, and grade with them.")
+    parser = argparse.ArgumentParser(description="Make the assignments from their sources.")
     parser.add_argument("--check", action="store_true", help="grade the solutions, which must get all points")
     parser.add_argument("--record", action="store_true", help="the same, and record how long it took")
-    parser.add_argument("--grade", metavar="NAME", choices=NAMES, help="grade submissions of this assignment")
-    parser.add_argument("files", nargs="*", type=Path, help="submissions to grade")
     options = parser.parse_args(arguments)
-    if options.grade:
-        autograder = BUILT / options.grade / "autograder" / "autograder.zip"
-        if not autograder.exists():
-            sys.exit(f"Given: no {autograder}. Expected: the built assignments. Run `make assignments` first.")
-        for file in options.files:
-            result = grade(file, autograder)
-            file.with_suffix(".graded.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            print(f"{file}: {result['total']:g} of {result['possible']:g} points")
-        return
     for name in NAMES:
         points = sum(question["points"] for question in questions(name).values())
         print(f"{name}: {points} points, in {generate(name)}")

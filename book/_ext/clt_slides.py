@@ -99,15 +99,14 @@ def deck(source: str, executed: Path, site: str = "") -> tuple[str, list[str]]:
 
 
 def output(executed: Path, chapter: str, cell_id: str) -> str:
-    """What a cell of an executed chapter shows, as HTML: its figure, else its explorer, else its printed text."""
+    """What a cell of an executed chapter draws, as HTML: its figure, else its explorer; what it prints is for the chapter alone."""
     cells = executed_cells(executed, ROOT / "book" / f"{chapter}.ipynb")
-    shown = [out for out in cells.get(cell_id, NotebookNode()).get("outputs", ()) if "data" in out or "text" in out]
-    if not shown:
-        raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing. Expected: one of "
-                          f"{[name for name, cell in cells.items() if cell.get('outputs')]}.")
-    parts = ["".join(out["data"]["text/html"]) if "text/html" in out.get("data", {})
-             else f'<pre tabindex="0">{html.escape("".join(out.get("text", ())).strip())}</pre>' for out in shown]
-    return "\n".join(parts)
+    drawn = {name: ["".join(out["data"]["text/html"]) for out in cell.get("outputs", ()) if "text/html" in out.get("data", {})]
+             for name, cell in cells.items()}
+    if not drawn.get(cell_id):
+        raise LookupError(f"Given: the cell {cell_id} of {chapter}, which shows nothing on a slide. Expected: one with a figure: "
+                          f"{[name for name, parts in drawn.items() if parts]}.")
+    return "\n".join(drawn[cell_id])
 
 
 @functools.cache

@@ -1,12 +1,15 @@
 """What the pages for teachers state as facts, computed at every build: times, points, slides, and the weeks of the course."""
 
+import functools
 import json
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
+from clt_slides import FIGURE
 from clt_slides import NAMES as DECKS
 from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
@@ -18,10 +21,10 @@ from sphinx_exercise.nodes import exercise_subtitle
 
 from clt_book import ROOT, counted, duration, generated, minutes_to_read, table
 from make_assignments import BUILT, NAMES, questions
-from notebooks import parts
+from notebooks import parts, read_notebook
 
 TEACH = ROOT / "book" / "teach"
-MINUTES_A_SLIDE = 3  # with questions to the class; the guide says so
+SESSION = 90  # minutes; each session of the plan adds up to it
 
 logger = logging.getLogger(__name__)
 
@@ -30,33 +33,35 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     for name, build in (("course-plan", course_plan), ("chapter-times", chapter_times), ("slide-decks", slide_decks),
                         ("assignment-list", assignment_list), ("grading-times", grading_times)):
         generated(app, name, build)
+    app.connect("doctree-resolved", time_script)
     app.connect("build-finished", hand_out)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 # ---- slides
 
-def headings(deck: str) -> list[str]:
-    """The headings of a deck's slides, in their order."""
-    slides = re.split(r"^---$", (TEACH / "slides" / f"{deck}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [re.findall(r"^##? (.+)$", slide, re.MULTILINE)[0] for slide in slides]
+@functools.cache
+def deck(name: str) -> dict[str, str]:
+    """The slides of a deck, by their headings, in their order."""
+    slides = re.split(r"^---$", (TEACH / "slides" / f"{name}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.findall(r"^##? (.+)$", slide, re.MULTILINE)[0]: slide for slide in slides}
 
 
-def slide_link(app: Sphinx, deck: str, words: str, number: int = 1) -> nodes.Node:
+def slide_link(app: Sphinx, docname: str, name: str, words: str, number: int = 1) -> nodes.Node:
     """A link to a slide, counted from 1; plain words where there is no website."""
     if app.builder.format != "html":
         return nodes.Text(words)
-    return nodes.reference("", words, internal=True, refuri=f"slides/{deck}.html" + f"#/{number - 1}" * (number > 1))
+    back = "../" * (docname.count("/") - 1)
+    return nodes.reference("", words, internal=True, refuri=f"{back}slides/{name}.html" + f"#/{number - 1}" * (number > 1))
 
 
 def slide_decks(app: Sphinx, docname: str) -> nodes.table:
-    """The decks, with the number of their slides and about how long they last."""
+    """The decks, with the number of their slides and the weeks that use them."""
     rows = []
-    for deck in DECKS:
-        count = len(headings(deck))
-        rows.append([[slide_link(app, deck, deck.title())], [nodes.Text(str(count))],
-                     [nodes.Text(counted(count * MINUTES_A_SLIDE, "minute"))]])
-    return table(("Slides", "How many", f"At {MINUTES_A_SLIDE} minutes a slide"), rows, "slide-decks", "cards")
+    for name in DECKS:
+        used = [str(number) for number, week in enumerate(weeks(), 1) if week["deck"] == name]
+        rows.append([[slide_link(app, docname, name, name.title())], [nodes.Text(str(len(deck(name))))], [nodes.Text(", ".join(used))]])
+    return table(("Slides", "How many", "In weeks"), rows, "slide-decks", "cards")
 
 
 # ---- assignments
@@ -118,30 +123,108 @@ def page_link(app: Sphinx, docname: str, page: str) -> nodes.reference:
 
 # ---- the course
 
+class Part(NamedTuple):
+    """A part of a session: minutes, its heading in the script, headings of slides, labels of statements."""
+
+    minutes: int
+    heading: str
+    slides: list[str]
+    statements: list[str]
+
+
+def weeks() -> list[dict[str, Any]]:
+    """The plan, its parts as ``Part``."""
+    plan = yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8"))
+    for session in (session for week in plan for session in week["sessions"]):
+        session["parts"] = [Part(*part) for part in session["parts"]]
+    return plan
+
+
+def slides_of(week: dict[str, Any], part: Part) -> list[int]:
+    """The numbers, from 1 on, of the slides of a part: those it names, and those that link to one of its statements."""
+    marks = [f"#{label})" for label in part.statements]
+    return [number for number, (heading, slide) in enumerate(deck(week["deck"]).items(), 1)
+            if heading in part.slides or any(mark in slide for mark in marks)]
+
+
+def complaints(number: int, week: dict[str, Any], script: list[tuple[str, list[str]]]) -> list[str]:
+    """What the plan of a week says that its script or its slides do not: sessions, parts, minutes, slides.
+
+    Args:
+        number: Of the week, from 1.
+        week: Its entry in the plan.
+        script: Headings of the sessions in the script, each with those of its parts.
+    """
+    found = []
+    planned = [(session["title"], [part.heading for part in session["parts"]]) for session in week["sessions"]]
+    if [(title.partition(". ")[2], headings) for title, headings in script] != planned:
+        found.append(f"week {number}: the script has the parts {script}, course-plan.yml has {planned}")
+    for session in week["sessions"]:
+        minutes = sum(part.minutes for part in session["parts"])
+        if minutes != SESSION:
+            found.append(f"week {number}, {session['title']}: {minutes} minutes, a session has {SESSION}")
+        for part in session["parts"]:
+            found += [f"week {number}, {part.heading}: no slide {heading!r} in {week['deck']}.md"
+                      for heading in part.slides if heading not in deck(week["deck"])]
+    return found
+
+
+def has_slider(slide: str) -> bool:
+    """Whether a slide shows a figure with sliders."""
+    for chapter, cell_id in FIGURE.findall(slide):
+        for cell in read_notebook(ROOT / "book" / f"{chapter}.ipynb").cells:
+            if cell.id == cell_id and "explore(" in cell.source:
+                return True
+    return False
+
+
 def course_plan(app: Sphinx, docname: str) -> nodes.table:
-    """The weeks, from course-plan.yml: what to read and how long that takes, lab, slides, assignment."""
+    """The weeks, from course-plan.yml: what to read and how long that takes, sessions, lab, assignment."""
     rows = []
-    for number, week in enumerate(yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8")), 1):
+    for number, week in enumerate(weeks(), 1):
         minutes = sum(minutes_to_read(app.env.get_doctree(page)) for page in week["read"])
+        page = f"teach/scripts/week-{number:02}"
+        titles = "; ".join(session["title"] for session in week["sessions"])
         rows.append([
-            [nodes.strong("", str(number)), nodes.Text(f" {week['topic']}")],
+            [nodes.strong("", str(number)), nodes.Text(" "), make_refnode(app.builder, docname, page, "", nodes.Text(week["topic"]))],
             [*listed(page_link(app, docname, page) for page in week["read"]), nodes.Text(f", {counted(minutes, 'minute')}")],
+            [nodes.Text(titles)],
             [nodes.Text(f"{week['lab']} "), *exercises(app, docname, week["exercises"])],
-            span(app, number, *week["slides"]),
             [nodes.Text(week.get("assignment", "–"))],
         ])
-    return table(("Week", "Read before", "Lab", "Slides", "Assignment"), rows, "course-plan", "cards")
+    return table(("Week and script", "Read before", "Two sessions", "Lab", "Assignment"), rows, "course-plan", "cards")
 
 
-def span(app: Sphinx, week: int, deck: str, first: str, last: str) -> list[nodes.Node]:
-    """The slides of a week, named by their headings, as numbers that are links."""
-    found = headings(deck)
-    for heading in (first, last):
-        if heading not in found:
-            logger.warning("course-plan.yml, week %d: no slide %r in %s.md", week, heading, deck)
-            return [nodes.Text("–")]
-    start, end = found.index(first) + 1, found.index(last) + 1
-    return [slide_link(app, deck, f"{deck.title()} {start}–{end}", start)]
+def time_script(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Write minutes, slides and sliders under the headings of a script, and under its lab what to hand in."""
+    match = re.fullmatch(r"teach/scripts/week-(\d+)", docname)
+    if not match:
+        return
+    number = int(match[1])
+    week = weeks()[number - 1]
+    top = next(iter(doctree.findall(nodes.section)))
+    sessions = [node for node in top.children if isinstance(node, nodes.section)]
+    inner = [[node for node in session.children if isinstance(node, nodes.section)] for session in sessions]
+    script = [(heading_of(session), [heading_of(part) for part in parts]) for session, parts in zip(sessions, inner, strict=True)]
+    for complaint in complaints(number, week, script):
+        logger.warning("course-plan.yml: %s", complaint, location=docname)
+    headings = [part.heading for session in week["sessions"] for part in session["parts"]]
+    last_work = next((heading for heading in reversed(headings) if heading.startswith("Lab")), week["sessions"][-1]["parts"][0].heading)
+    for session, found in zip(week["sessions"], inner, strict=False):
+        begin = 0
+        for part, section in zip(session["parts"], found, strict=False):
+            words: list[nodes.Node] = [nodes.strong("", f"Minute {begin} to {begin + part.minutes}")]
+            begin += part.minutes
+            for slide in slides_of(week, part):
+                moves = has_slider(list(deck(week["deck"]).values())[slide - 1])
+                words += [nodes.Text(" · "), slide_link(app, docname, week["deck"], f"slide {slide}" + ", a slider" * moves, slide)]
+            section.insert(1, nodes.paragraph("", "", *words, classes=["part-facts"]))
+            if part.heading == last_work:
+                section += nodes.paragraph("", "", nodes.strong("", "Hand in."), nodes.Text(f" {week['hand_in']}"))
+
+
+def heading_of(section: nodes.Element) -> str:
+    return next(iter(section.findall(nodes.title))).astext()
 
 
 def exercises(app: Sphinx, docname: str, labels: list[str]) -> list[nodes.Node]:
@@ -162,4 +245,3 @@ def listed(links: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Inline nodes with commas between them."""
     links = list(links)
     return [node for link in links for node in (link, nodes.Text(", "))][:-1]
-
