@@ -194,6 +194,11 @@ def test_risk_bounds_without_p_min_promise_nothing_for_softmax():
     assert bounds.risk_bounds(1.0, 1.0, 2.0, SQUARED) == (0.25, 0.5)
 
 
+def test_risk_bounds_of_what_is_no_generator():
+    with pytest.raises(TypeError, match="a Generator"):
+        bounds.risk_bounds(1.0, 1.0, 2.0, "SHANNON")
+
+
 def test_risk_bounds_in_closed_form():
     assert bounds.risk_bounds(3.0, 0.5, 4.0, SHANNON, p_min=0.25) == (0.75, 24.0)  # g/λ_max and g/(λ_min p_min)
     assert bounds.risk_bounds(3.0, 0.5, 4.0, SQUARED) == (0.375, 3.0)
