@@ -344,19 +344,26 @@ def exchanged(module: str, number: int) -> dict[CodeType, CodeType] | None:
 
 
 class Verdicts:
-    """Which test noticed which fault, kept in _build as it becomes known: what was judged with the same code and tests is not judged again.
+    """Which test noticed which fault, kept in _build as it becomes known, so that nothing is asked twice.
 
-    What was judged with others is a hint. The test that noticed the fault then is asked first, and of the rest those that notice much in
-    little time.
+    That a test noticed it holds while the module and the test stay the same; that none did, while the module and all tests do. What was
+    judged with others is a hint: the test that noticed the fault then is asked first, then those that notice much in little time.
     """
 
-    def __init__(self, module: str, keys: dict[int, str], tests: dict[str, float], stamp: str) -> None:
-        self.keys, self.seconds, self.stamp, self.noticed = keys, tests, stamp, collections.Counter[str]()
+    def __init__(self, module: str, keys: dict[int, str], tests: dict[str, float], files: Sequence[Path]) -> None:
+        self.keys, self.seconds, self.noticed = keys, tests, collections.Counter[str]()
+        self.code, self.all = file_of(module).read_text(encoding="utf-8"), _stamp(file_of(module), *files, *_code("ledger"))
+        self.texts = {f"{file.relative_to(ROOT)}::{node.name}": ast.unparse(node) for file in files
+                      for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
         self.file = ROOT / "_build" / "strength" / f"{module}.jsonl"
         lines = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()] if self.file.exists() else []
         self.hints = {line["fault"]: line["test"] for line in lines}
-        now = {line["fault"]: line["test"] for line in lines if line["stamp"] == stamp}
+        now = {line["fault"]: line["test"] for line in lines if line["stamp"] == self.stamp(line["test"])}
         self.test = {number: now[key] for number, key in keys.items() if key in now}
+
+    def stamp(self, test: str) -> str:
+        """What a verdict rests on."""
+        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12] if test else self.all
 
     def order(self, number: int, tests: Sequence[str]) -> list[str]:
         hint, total, chosen = self.hints.get(self.keys[number]), 0.0, list[str]()
@@ -370,7 +377,7 @@ class Verdicts:
         self.test[number] = test
         self.noticed[test] += 1
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stamp": self.stamp, "fault": self.keys[number], "test": test}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"stamp": self.stamp(test), "fault": self.keys[number], "test": test}, ensure_ascii=False) + "\n")
 
 
 class _Judge:
@@ -429,16 +436,14 @@ def judge(module: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     """Plant the faults of a module one at a time -> how many, and the keys of those that nobody noticed."""
     source = file_of(module).read_text(encoding="utf-8").splitlines()
     planted = list(enumerate(planted_in(module)))
-    if options.sample and options.sample < len(planted):
-        planted = sorted(random.Random(0).sample(planted, options.sample), key=lambda one: one[0])
-    chosen = {k: fault for k, fault in planted if options.find in source[fault.line - 1]}
+    drawn = random.Random(0).sample(planted, len(planted))[:options.sample or None]  # more begin with what fewer are
+    chosen = {k: fault for k, fault in drawn if options.find in source[fault.line - 1]}
     files = [ROOT / "tests" / f"{name}.py" for name in options.tests or TESTS[module]]
     runs = [coverage(file) for file in files]
     tests = {test: one for run in runs for test, one in run["tests"].items()}
     first = {line for run in runs for line in run["first"].get(module, ())}
-    stamp = _stamp(file_of(module), *files, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py")))
     verdicts = Verdicts(module, {k: f"{k} {fault.key(module, source)}" for k, fault in chosen.items()},
-                        {test: one["seconds"] for test, one in tests.items()}, stamp)
+                        {test: one["seconds"] for test, one in tests.items()}, files)
 
     def ask(fault: Fault) -> list[str]:
         mine = [test for test, one in tests.items() if not set(one["lines"].get(module, ())).isdisjoint(fault.lines)]
@@ -448,7 +453,7 @@ def judge(module: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     living = {k: mine for k, mine in trials.items() if exchanged(module, k) and first.isdisjoint(chosen[k].lines)}
     if living:
         in_a_child(lambda: _pytest([str(file) for file in files], _Judge(module, living, verdicts)), 1e6)
-        verdicts = Verdicts(module, verdicts.keys, verdicts.seconds, stamp)
+        verdicts = Verdicts(module, verdicts.keys, verdicts.seconds, files)
     for k in trials.keys() - living.keys():
         verdicts.hear(k, noticed(module, k, verdicts.order(k, trials[k]), 900))
     for k in chosen:
