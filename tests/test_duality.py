@@ -88,6 +88,21 @@ def test_value_is_infinite_outside_and_contains_says_so(g):
 
 
 @every
+def test_everything_acts_on_the_last_dimension_and_is_batched_over_the_others(g):
+    mu, f = draw(g, (6, 4), seed=1)
+    nu = g.predict(f)
+    for one in (g.value, g.contains, lambda m: dual(g, m)):
+        rows = torch.stack([one(m) for m in nu])
+        torch.testing.assert_close(one(nu.reshape(2, 3, 4)).reshape(rows.shape), rows, rtol=0, atol=1e-14)
+    for one in (g.conjugate, g.predict):
+        rows = torch.stack([one(x) for x in f])
+        torch.testing.assert_close(one(f.reshape(2, 3, 4)).reshape(rows.shape), rows, rtol=0, atol=1e-14)
+    for two, x in ((fenchel_young_loss, f), (bregman_divergence, nu)):
+        rows = torch.stack([two(g, *row) for row in zip(mu, x)])
+        torch.testing.assert_close(two(g, mu.reshape(2, 3, 4), x.reshape(2, 3, 4)).ravel(), rows, rtol=0, atol=1e-13)
+
+
+@every
 def test_dual_outputs_are_predicted_back(g, seed):
     p = g.predict(draw(g, (50, 4), seed=seed)[1])
     torch.testing.assert_close(g.predict(dual(g, p)), p, rtol=1e-9, atol=1e-7 if g.name == "Tsallis-3" else 1e-12)
