@@ -356,10 +356,12 @@ class Verdicts:
         self.texts = {f"{file.relative_to(ROOT)}::{node.name}": ast.unparse(node) for file in files
                       for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
         self.file = ROOT / "_build" / "strength" / f"{module}.jsonl"
-        lines = [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()] if self.file.exists() else []
-        self.hints = {line["fault"]: line["test"] for line in lines}
-        now = {line["fault"]: line["test"] for line in lines if line["stamp"] == self.stamp(line["test"])}
+        self.hints = {line["fault"]: line["test"] for line in self.lines()}
+        now = {line["fault"]: line["test"] for line in self.lines() if line["stamp"] == self.stamp(line["test"])}
         self.test = {number: now[key] for number, key in keys.items() if key in now}
+
+    def lines(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()] if self.file.exists() else []
 
     def stamp(self, test: str) -> str:
         """What a verdict rests on."""
@@ -453,7 +455,8 @@ def judge(module: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     living = {k: mine for k, mine in trials.items() if exchanged(module, k) and first.isdisjoint(chosen[k].lines)}
     if living:
         in_a_child(lambda: _pytest([str(file) for file in files], _Judge(module, living, verdicts)), 1e6)
-        verdicts = Verdicts(module, verdicts.keys, verdicts.seconds, files)
+        said = {line["fault"]: line["test"] for line in verdicts.lines()}  # what the child wrote
+        verdicts.test |= {k: said[verdicts.keys[k]] for k in living}
     for k in trials.keys() - living.keys():
         verdicts.hear(k, noticed(module, k, verdicts.order(k, trials[k]), 900))
     for k in chosen:
