@@ -51,7 +51,7 @@ LIBRARIES = ("numpy", "scipy.stats", "scipy.optimize", "torch", "torch.func", "h
 TESTS = {  # the files whose tests may notice; the lines that each test runs are found by running it once
     **{name: [f"test_{name}", "test_border", "test_ledger"] for name in ("duality", "dual_steps", "finite")},
     **{name: [f"test_{name}", "test_border", "test_devices", "test_ledger"] for name in ("bounds", "entropy", "sgd")},
-    **{f"structure.{name}": ["test_structure", "test_guards", "test_devices"] for name in ("__init__", "engine", "graph", "rules")},
+    **{f"structure.{name}": ["test_structure", "test_guards", "test_border"] for name in ("__init__", "engine", "graph", "rules")},
 }
 
 
@@ -273,6 +273,9 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
     from hypothesis import HealthCheck, Phase, settings
 
     os.chdir(ROOT)
+    registers = importlib.import_module("torch.utils.backend_registration")
+    if any("test_devices" in test for test in tests) and hasattr(registers, "_setup_privateuseone_for_python_backend"):
+        os.environ["CLT_PRETENDED"] = "1"  # a second device, see tests/pretended.py
     settings.register_profile("strength", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None,
                               max_examples=20, phases=[Phase.explicit, Phase.generate])
     options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "--hypothesis-profile=strength"]
@@ -558,8 +561,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
-    if hasattr(importlib.import_module("torch.utils.backend_registration"), "_setup_privateuseone_for_python_backend"):
-        os.environ["CLT_PRETENDED"] = "1"  # tests/pretended.py: a second device for tests/test_devices.py
     for library in LIBRARIES:
         importlib.import_module(library)
     record = json.loads(RECORD.read_text(encoding="utf-8"))
