@@ -77,6 +77,7 @@ def test_types_in_are_types_out_and_entries_are_independent(name):
             assert isinstance(x, kind) and x.shape == (2, 2)
             np.testing.assert_allclose(np.asarray(x), y, rtol=1e-6)  # float32 inputs are rounded, no more
     first = next(iter(values))
+    assert all(isinstance(x, (np.ndarray, np.generic)) for x in pair(function(**values | {first: np.array(values[first])}, **others)))
     mixed = pair(function(**values | {first: torch.tensor([values[first]])}, **others))
     assert all(isinstance(x, torch.Tensor) and x.dtype == torch.float64 for x in mixed)
 
@@ -106,7 +107,10 @@ def test_nan_is_refused_by_name(name, argument):
     ("residual_bounds", dict(lam_min=5.0), "lam_min ≤ lam_max"),
     ("risk_bounds", dict(p_min=1.5), "p_min"),
     ("risk_bounds", dict(p_min=-0.5), "p_min"),
+    ("risk_bounds", dict(p_min=np.array([0.5, 1.5])), "p_min"),
     ("ce_bounds_from_residual", dict(residual=2.5), "at most 2"),
+    ("ce_bounds_from_residual", dict(residual=2 + 1e-7), "at most 2"),  # more than rounding
+    ("ce_bounds_from_residual", dict(residual=-0.1), "residual"),
     ("ce_bounds_from_residual", dict(num_classes=1), "num_classes=1.*at least 2"),
     ("risk_bounds_sharp", dict(num_classes=1), "num_classes=1.*at least 2"),
     ("kl_upper_bound", dict(q=np.array([-0.5, 1.5])), "q"),
@@ -114,6 +118,7 @@ def test_nan_is_refused_by_name(name, argument):
     ("batch_energy", dict(energy=-1.0), "energy"),
     ("batch_energy", dict(batch_size=0), "batch_size"),
     ("batch_energy", dict(batch_size=11), "batch_size"),
+    ("batch_energy", dict(batch_size=2.5), "batch_size"),
     ("sgd_gradient_bound", dict(step=0.51), "step"),
     ("sgd_gradient_bound", dict(step=0.0), "step"),
     ("sgd_gradient_bound", dict(smoothness=-1.0), "smoothness"),
@@ -128,9 +133,14 @@ def test_nan_is_refused_by_name(name, argument):
     ("generalization_range", dict(entropy_sample=-0.1), "entropy_sample"),
     ("tv_gap_bound", dict(tv=1.1), "tv"),
     ("tv_gap_bound", dict(tv=np.array([0.5, 1.1])), "tv"),
+    ("tv_gap_bound", dict(tv=1 + 1e-7), "tv"),
+    ("tv_gap_bound", dict(tv=-0.1), "tv"),
     ("batch_energy", dict(gradient_norm_sq=2.001), "above `energy`"),
+    ("batch_energy", dict(gradient_norm_sq=np.array([1.0, 2.001])), "above `energy`"),
     ("tv_mean_bound", dict(n=0), "n=0"),
     ("generalization_tail", dict(delta=1.0), "delta"),
+    ("generalization_tail", dict(n=0.5), "n=0.5"),
+    ("generalization_tail", dict(max_loss=-1.0), "max_loss"),
     ("generalization_tail", dict(support=0), "support"),
     ("fixed_predictor_tail", dict(delta=0.0), "delta"),
     ("fixed_predictor_tail", dict(entropy=2.5), "entropy"),
@@ -182,6 +192,11 @@ def test_risk_bounds_without_p_min_promise_nothing_for_softmax():
     assert bounds.risk_bounds(1.0, 1.0, 2.0, SHANNON)[1] == np.inf
     assert bounds.risk_bounds(1.0, 1.0, 2.0, SHANNON, p_min=0.0)[1] == np.inf
     assert bounds.risk_bounds(1.0, 1.0, 2.0, SQUARED) == (0.25, 0.5)
+
+
+def test_risk_bounds_of_what_is_no_generator():
+    with pytest.raises(TypeError, match="a Generator"):
+        bounds.risk_bounds(1.0, 1.0, 2.0, "SHANNON")
 
 
 def test_risk_bounds_in_closed_form():
@@ -243,6 +258,11 @@ def test_divergence_bounds(seed, K):
     assert kl <= np.log1p(chi) + 1e-9 and np.log1p(chi) <= chi and at_most(chi, bounds.kl_upper_bound(p, q))
 
 
+def test_divergence_bounds_in_closed_form():
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.6, 0.15, 0.25])
+    assert bounds.kl_upper_bound(p, q) == pytest.approx((0.1**2 + 0.15**2 + 0.05**2) / 0.15)
+
+
 def test_divergence_bounds_where_q_vanishes():
     p, q = np.array([0.0, 0.5, 0.5]), np.array([0.0, 1.0, 0.0])
     assert bounds.chi_squared(p, q) == np.inf and bounds.kl_upper_bound(p, q) == np.inf
@@ -287,6 +307,8 @@ def test_sgd_bounds_in_closed_form():
     c = 0.4 * (1 - 0.4)
     assert bounds.sgd_gradient_bound(0.5, -0.1, **SGD) == pytest.approx(10 * 0.5 / (3 * c * 7) - 7 / (3 * c) * 0.1)
     assert bounds.sgd_energy_bound(0.5, 0.1, **SGD) == pytest.approx(9 / c * (10 * 0.5 / (7 * 7) + 0.1))
+    longer = dict(n=10, batch_size=3, smoothness=0.5, step=2.0, num_steps=7)  # the longest step, 1/L, is above 1: c = 1
+    assert bounds.sgd_gradient_bound(0.5, 0.0, **longer) == pytest.approx(10 * 0.5 / (3 * 7))
     # the paper's step 1/(2L): (n−m)M/(mc) = (8/3) L (n−m)M/m
     assert bounds.sgd_gradient_bound(0.0, 1.0, **SGD | dict(step=0.25)) == pytest.approx(8 / 3 * 2.0 * 7 / 3)
 
@@ -367,6 +389,9 @@ def test_generalization_range_and_tail_in_closed_form():
     assert bounds.generalization_range(2.0, 0.5, 0.4) == (-1.5, 1.6)
     expected = 2 * (0.5 * (7 / 100) ** 0.5 + (np.log(20) / 200) ** 0.5)
     assert bounds.generalization_tail(2.0, 8, 100, 0.05) == pytest.approx(expected)
+    assert bounds.generalization_tail(2.0, 1, 100, 0.05) == pytest.approx(2 * (np.log(20) / 200) ** 0.5)
+    assert bounds.best_of_tail(3.0, 40, 200, 0.1) == pytest.approx(3 * (np.log(400) / 400) ** 0.5)
+    assert bounds.tv_gap_bound(2.0, 1.0) == 2.0
 
 
 @given(st.floats(0.05, 0.95), st.integers(1, 300), st.floats(0.001, 0.5))
@@ -381,7 +406,8 @@ def test_fixed_predictor_tail_covers_a_binomial(p, n, delta):
 @pytest.mark.parametrize("n, delta, entropy, variance, smallest", [
     (10, 0.05, None, 9 / 4, "Hoeffding"),
     (10, 0.4, 2.7, 2.7 * 0.3, "Chebyshev"),
-    (10, 0.4, 0.3, 9 / 4, "Chebyshev"),  # below γ/2 a floor says nothing about the variance
+    (10, 0.4, 0.3, 9 / 4, "Chebyshev"),
+    (10, 0.4, 1.4, 9 / 4, "Chebyshev"),  # below γ/2 a floor says nothing about the variance
     (1000, 0.001, 2.9, 2.9 * 0.1, "Bernstein"),
 ])
 def test_fixed_predictor_tail_in_closed_form(n, delta, entropy, variance, smallest):

@@ -390,8 +390,11 @@ def test_bounds_of_tensors_lie_where_the_tensors_do(device, name):
     numbers, options = BOUNDS[name]
     expected = getattr(bounds, name)(**numbers, **options)
     for shared in numbers:  # this one is a tensor on the device, the others are numbers
-        given = numbers | {shared: torch.full((2, 3), numbers[shared]).to(device)}
-        found = getattr(bounds, name)(**given, **options)
+        there = {shared: torch.full((2, 3), numbers[shared]).to(device)}
+        found = getattr(bounds, name)(**numbers | there, **options)
+        ones = {k: torch.tensor(v) for k, v in numbers.items()}  # tensors of one number, on the CPU
+        again = getattr(bounds, name)(**ones | there, **options)
+        assert all(side.device.type == device.type for side in (again if isinstance(again, tuple) else (again,)))
         for side, value in zip(found if isinstance(found, tuple) else (found,), np.atleast_1d(expected)):
             assert side.device.type == device.type
             close(side, torch.full(tuple(side.shape), float(value)), 1e-6)

@@ -88,6 +88,21 @@ def test_value_is_infinite_outside_and_contains_says_so(g):
 
 
 @every
+def test_everything_acts_on_the_last_dimension_and_is_batched_over_the_others(g):
+    mu, f = draw(g, (6, 4), seed=1)
+    nu = g.predict(f)
+    for one in (g.value, g.contains, lambda m: dual(g, m)):
+        rows = torch.stack([one(m) for m in nu])
+        torch.testing.assert_close(one(nu.reshape(2, 3, 4)).reshape(rows.shape), rows, rtol=0, atol=1e-14)
+    for one in (g.conjugate, g.predict):
+        rows = torch.stack([one(x) for x in f])
+        torch.testing.assert_close(one(f.reshape(2, 3, 4)).reshape(rows.shape), rows, rtol=0, atol=1e-14)
+    for two, x in ((fenchel_young_loss, f), (bregman_divergence, nu)):
+        rows = torch.stack([two(g, *row) for row in zip(mu, x)])
+        torch.testing.assert_close(two(g, mu.reshape(2, 3, 4), x.reshape(2, 3, 4)).ravel(), rows, rtol=0, atol=1e-13)
+
+
+@every
 def test_dual_outputs_are_predicted_back(g, seed):
     p = g.predict(draw(g, (50, 4), seed=seed)[1])
     torch.testing.assert_close(g.predict(dual(g, p)), p, rtol=1e-9, atol=1e-7 if g.name == "Tsallis-3" else 1e-12)
@@ -191,6 +206,19 @@ def test_loss_is_as_accurate_as_stated(g, dtype, seed):
             bound = 4 * scale * (float(exact) + residual)
             assert loss >= 0
             assert abs(mpmath.mpf(float(loss)) - exact) <= bound, (mu, f)
+
+
+@pytest.mark.parametrize("g", [POISSON, power(3)], ids=lambda g: g.name)
+def test_digits_are_kept_where_target_and_prediction_differ_by_a_twentieth(g):
+    """The plain formula loses two hundred roundings there, so what replaces it must reach as far."""
+    t = torch.linspace(0.0501, 0.06, 40, dtype=torch.float64)
+    mu = torch.cat([t, -t]).exp()[:, None]
+    loss, p = fenchel_young_loss(g, mu, torch.full_like(mu, float(g is not POISSON))), 3  # of the prediction 1
+    with mpmath.workdps(40):
+        exact = [m * mpmath.log(m) - m + 1 if g is POISSON else m**p / p + 1 - mpmath.mpf(1) / p - m
+                 for m in map(mpmath.mpf, mu[:, 0].tolist())]
+        error = max(abs(float(mpmath.mpf(x) / e - 1)) for x, e in zip(loss.tolist(), exact))
+    assert error <= 80 * torch.finfo(torch.float64).eps
 
 
 def test_cross_entropy_keeps_its_digits_where_the_textbook_form_loses_all():

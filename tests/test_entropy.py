@@ -124,3 +124,9 @@ def test_many_labels_take_no_square_of_their_number(g, seen):
 def test_errors_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("function, p", [(entropy, [0.5, 0.5]), (conditional_entropy, [[0.5, 0.5]]), (mutual_information, [[0.5, 0.5]])])
+def test_what_is_no_generator_is_refused(function, p):
+    with pytest.raises(TypeError, match="a Generator"):
+        function(p, "SHANNON")

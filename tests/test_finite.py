@@ -203,3 +203,54 @@ def test_label_losses_against_plain_sums_and_never_above_the_largest(seed):
 def test_number_rows():
     numbers = number_rows(np.array([[[2.0], [1.0]], [[0.0], [0.0]], [[2.0], [1.0]]]))
     assert numbers.tolist() == [1, 0, 1]
+
+
+def test_the_smallest_of_everything():
+    np.testing.assert_array_equal(brighter_half(2, noise=0.0)[1], np.eye(3)[[1, 0, 2, 1]] / 4)
+    np.testing.assert_array_equal(merge([[0.3, 0.7]], [0]), [[0.3, 0.7]])
+    np.testing.assert_array_equal(merge([[1.0], [2.0]], [0, 0]), [[3.0]])
+    np.testing.assert_allclose(fit_table([9, 1], clip=9.0), np.array([0.5, -0.5]) * np.log(9.1 / 1.1))
+    assert fitted_gap([[0.5, 0.5]], [[1.0, 0.0]], n=1, clip=1.0) == pytest.approx(1.0)  # half of what two outputs ±1 lie apart
+    np.testing.assert_array_equal(count([0], [0], num_classes=1), [[1]])
+    assert expected_tv([0.5, 0.5], n=1) == 0.5
+    assert [estimate_conditional_entropy([[n, n]]).plug_in for n in (1, 500)] == pytest.approx([math.log(2)] * 2)
+    assert label_losses([[0.0, 3.0]], [0], reach=0) == pytest.approx([math.log(2)])
+    assert largest_gap([[0.1, -0.1]], clip=0) == pytest.approx(0, abs=1e-15)
+
+
+RNG = np.random.default_rng(0)
+THREE = np.zeros((2, 5, 3))  # two batches of five samples
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: brighter_half(0), "pixels=0"),
+    (lambda: brighter_half(4, noise=1.1), "noise=1.1"),
+    (lambda: merge(np.ones((2, 3)), [0, 2], num_features=2), "features up to 2 with num_features=2"),
+    (lambda: merge(np.ones((2, 3)), [0, 1, 1]), "one feature for each row"),
+    (lambda: merge(np.ones((2, 2, 3)), np.zeros((3, 2), dtype=int)), "shapes that broadcast"),
+    (lambda: draw(RNG, [[-0.1, 1.1]], 5), "`joint`.*numbers ≥ 0"),
+    (lambda: draw(RNG, [[0.0, 0.0]], 5), "a joint with the sum 0"),
+    (lambda: draw(RNG, [[0.5, np.inf]], 5), "a joint with the sum inf"),
+    (lambda: draw(RNG, [[0.5, 0.5]], 0), "n=0"),
+    (lambda: label_losses(THREE, np.full((2, 5), 3)), "labels"),
+    (lambda: label_losses(THREE, np.full((2, 5), -1)), "labels"),
+    (lambda: label_losses(THREE, np.zeros((2, 5), dtype=int), reach=-1.0), "reach=-1"),
+    (lambda: fit_table([[-0.05, 2.0]], clip=1.0), "`counts`.*numbers ≥ 0"),
+    (lambda: fit_table([[1.0, 2.0]], clip=-1.0), "clip=-1"),
+    (lambda: fitted_gap(np.ones((2, 3)), np.ones((3, 3)), 5, 1.0), "shapes that broadcast"),
+    (lambda: fitted_gap(np.ones((2, 3)), np.ones((2, 3)), 0, 1.0), "n=0"),
+    (lambda: largest_gap([[0.1, -0.1]], clip=-1.0), "clip=-1"),
+    (lambda: expected_tv([0.5, 0.6], 3), "sum is off by 0.1"),
+    (lambda: expected_tv([0.5, 0.5], 0), "n=0"),
+    (lambda: count([0, 1], [0, 2], 2), "labels"),
+    (lambda: count([0, 1], [0, -1], 2), "labels"),
+    (lambda: count([0, 1], [0], 2), "one label a feature"),
+    (lambda: count([0, 1], [0, 0], 0), "num_classes=0"),
+    (lambda: estimate_conditional_entropy(np.ones((1, 2, 2))), "one table"),
+    (lambda: estimate_conditional_entropy([[3, -1]]), "`counts`.*numbers ≥ 0"),
+    (lambda: estimate_conditional_entropy([[2, 1.5]]), "not all whole"),
+    (lambda: estimate_conditional_entropy([[2.0, 2.0**53]]), "not all whole"),
+])
+def test_errors_say_what_is_wrong(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

@@ -141,3 +141,45 @@ def test_gradient_bound_holds_once_the_step_is_short(seed, m):
         run.gradient_bound(smoothness=2 / step)
     with pytest.raises(ValueError, match="step"):
         sgd.run(losses, theta, sgd.draw_batches(5, m, 5), step=0.0)
+
+
+def test_one_sample_one_step_and_no_points():
+    losses, theta = sgd.flat_losses(torch.nn.Linear(3, 2), torch.ones(1, 3), torch.tensor([0]))
+    run = sgd.run(losses, theta, sgd.draw_batches(1, 1, 1), step=0.1, points=0)
+    assert run.losses.shape == (2, 1) and run.drop > 0 and run.smoothness.isnan().all() and run.interference.tolist() == [0.0]
+
+
+TASK = sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(3, 2), torch.tensor([0, 1, 0]))
+BATCHES = sgd.draw_batches(3, 2, 2)
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(3, 2), torch.tensor([0, 1])), ValueError, "3 inputs and 2 targets"),
+    (lambda: sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(0, 2), torch.zeros(0).long()), ValueError, "at least one sample"),
+    (lambda: sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(3, 2), torch.tensor([0, 1, 0]), "SHANNON"), TypeError, "a Generator"),
+    (lambda: TASK[0](torch.zeros(5)), ValueError, r"theta of shape \(5,\).*\(6,\)"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES, step=0.1, points=-1), ValueError, "points=-1"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES, step=0.1, points=1.5), ValueError, "points=1.5"),
+    (lambda: sgd.run(lambda t: t.sum(), TASK[1], BATCHES, step=0.1), ValueError, "the losses of the samples"),
+    (lambda: sgd.run(lambda t: [1.0, 2.0, 3.0], TASK[1], BATCHES, step=0.1), ValueError, "the losses of the samples"),
+    (lambda: sgd.run(lambda t: t[:0], TASK[1], BATCHES, step=0.1), ValueError, "the losses of the samples"),
+    (lambda: sgd.run(TASK[0], TASK[1][None], BATCHES, step=0.1), ValueError, "theta of shape.*flat parameters"),
+    (lambda: sgd.run(TASK[0], TASK[1][:0], BATCHES, step=0.1), ValueError, "theta of shape.*flat parameters"),
+    (lambda: sgd.run(TASK[0], TASK[1] * torch.nan, BATCHES, step=0.1), ValueError, "`?theta`? with 6 of 6 entries NaN"),
+    (lambda: sgd.run(TASK[0], TASK[1].to("meta"), BATCHES, step=0.1), ValueError, "theta.*meta"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES[0], step=0.1), ValueError, r"batches: .*indices of shape \(N, m\)"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES[:0], step=0.1), ValueError, r"batches: .*indices of shape \(N, m\)"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES.double(), step=0.1), ValueError, r"batches: .*indices of shape \(N, m\)"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES.to("meta"), step=0.1), ValueError, r"batches: .*indices of shape \(N, m\)"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES + 1, step=0.1), ValueError, "indices from .* to 3.*from 0 to 2"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES - 1, step=0.1), ValueError, "indices from -1 to"),
+    (lambda: sgd.segment_smoothness(lambda t: t, torch.zeros(2), torch.ones(3)), ValueError, "equal shapes"),
+    (lambda: sgd.segment_smoothness(lambda t: t, torch.zeros(2), torch.full((2,), torch.inf)), ValueError, "`?end`? with 2 of 2"),
+    (lambda: sgd.segment_smoothness(lambda t: t, torch.zeros(2), torch.ones(2), 0), ValueError, "points=0"),
+    (lambda: sgd.hessian_norm(lambda t: t @ t, torch.ones(2), max_products=0), ValueError, "max_products=0"),
+    (lambda: sgd.hessian_norm(lambda t: t @ t, torch.ones(2), seed=0.5), ValueError, "seed=0.5"),
+    (lambda: sgd.hessian_norm(lambda t: t @ t, torch.ones(2, 2)), ValueError, "theta of shape.*flat parameters"),
+])
+def test_errors_say_what_is_wrong(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

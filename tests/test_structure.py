@@ -152,6 +152,8 @@ KINDS = {
                                   inner=nn.Linear(5, 4), head=nn.Linear(8, 3)), (5,)),
     "repeated parameter": (lambda: Net(lambda net, x: net.head(torch.tanh(x * net.scale.repeat(1, 2))), scale=parameter(4),
                                        head=nn.Linear(8, 3)), (8,)),
+    "sum with a factor": (lambda: Net(lambda net, x: torch.add(net.a(x), torch.tanh(net.b(x)), alpha=2), a=nn.Linear(5, 3),
+                                      b=nn.Linear(5, 3)), (5,)),
     "one parameter": (lambda: Net(lambda net, x: net.w * x, w=parameter(1)), (4,)),
     "one output": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)), (5,)),
     "samples inside an axis": (lambda: Net(lambda net, x: net.head(torch.tanh(net.inner(x.reshape(-1, 5))).reshape(len(x), -1)),
@@ -159,6 +161,9 @@ KINDS = {
     "video frames": (lambda: Net(lambda net, x: net.head(torch.relu(net.conv(x.flatten(0, 1))).reshape(len(x), -1)),
                                  conv=nn.Conv2d(1, 2, 3), head=nn.Linear(54, 2)), (3, 1, 5, 5)),
 }
+
+
+BY_THE_SLOW_PATH = {"transposed conv", "instance norm", "prelu", "cross-attention", "masked weight", "weight norm", "repeated parameter"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,6 +176,8 @@ def test_every_kind_of_layer(kind, samples, seed):
         model, inputs = make(), torch.randn(samples, *shape)
         model(inputs)  # lazy layers take their shape
         agree(model, inputs)
+        slow = any(plan.general for plan in engine._plans[model][0].values())
+        assert slow == (kind in BY_THE_SLOW_PATH), "A rule that fails leaves its layer to the slow path, which is right all the same."
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -2,7 +2,7 @@
 
     python tools/strength.py                       everything: the ledger's claims, then every formula of the modules (an hour or two)
     python tools/strength.py ledger bounds sgd     the claims, and these modules, alone
-    python tools/strength.py duality --every 20    one fault in twenty, always the same ones
+    python tools/strength.py duality --sample 150  so many faults of each module, drawn at random, always the same ones
     python tools/strength.py bounds --find ln      those whose line holds this text
     python tools/strength.py ... --record          write the numbers to tests/strength.json
 
@@ -18,24 +18,29 @@ of this package, forks for every fault; the child compiles the changed module in
 
 import argparse
 import ast
+import collections
 import contextlib
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import json
 import math
 import os
+import random
 import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +49,13 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "tests" / "strength.json"
 LIBRARIES = ("numpy", "scipy.stats", "scipy.optimize", "torch", "torch.func", "hypothesis", "pytest", "nbformat", "torchvision")
 TESTS = {  # the files whose tests may notice; the lines that each test runs are found by running it once
-    **{name: [f"test_{name}", "test_border", "test_ledger"] for name in ("bounds", "duality", "entropy", "sgd", "dual_steps", "finite")},
-    **{f"structure.{name}": ["test_structure", "test_guards", "test_devices"] for name in ("__init__", "engine", "graph", "rules")},
+    **{name: [f"test_{name}", "test_border", "test_ledger"] for name in ("duality", "dual_steps", "finite")},
+    **{name: [f"test_{name}", "test_border", "test_devices", "test_ledger"] for name in ("bounds", "entropy", "sgd")},
+    **{f"structure.{name}": ["test_structure", "test_guards", "test_border"] for name in ("__init__", "engine", "graph", "rules")},
 }
+
+
+PATIENCE = 3  # seconds of the processor of tests that a fault is shown to, at most: what these do not notice counts as unnoticed
 
 
 class Fault(NamedTuple):
@@ -76,6 +85,11 @@ NAMES = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
 def faults(tree: ast.Module) -> list[Fault]:
     """Every fault that can be planted in a module, in the order of its lines."""
     return sorted(_faults_below(tree, range(0)), key=lambda fault: fault.line)
+
+
+def planted_in(module: str) -> list[Fault]:
+    """The same of a module of the package."""
+    return faults(ast.parse(file_of(module).read_text(encoding="utf-8")))
 
 
 def _faults_below(node: Any, lines: range) -> Iterator[Fault]:
@@ -178,9 +192,15 @@ def in_a_child(work: Callable[[], Any], seconds: float) -> Any:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
+            os.close(end)
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1), os.dup2(silence, 2)
-            os.write(start, json.dumps(work()).encode())
+            try:
+                answer = [work()]
+            except Exception:
+                answer = [None, traceback.format_exc()]
+            with open(start, "w", encoding="utf-8") as pipe:
+                json.dump(answer, pipe)
         os._exit(0)
     os.close(start)
     said, until = b"", time.monotonic() + seconds
@@ -194,90 +214,258 @@ def in_a_child(work: Callable[[], Any], seconds: float) -> Any:
         said += part
     os.close(end)
     os.waitpid(child, 0)
-    return json.loads(said) if said else None
+    found, *trouble = json.loads(said) if said else [None]
+    if trouble:
+        raise RuntimeError(f"Given: a child that failed without any test. Expected: tests that pass or fail.\n{trouble[0]}")
+    return found
 
 
 class _Watcher:
-    """A plugin of pytest: how long each test took, and which lines of one file it ran, or its file while it was collected."""
+    """A plugin of pytest: how long each test took, which lines of the package's functions it ran, and which ran before any test."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.tests, self.seen, self.first = str(path), {}, set(), set()  # type: ignore[var-annotated]
+    def __init__(self) -> None:
+        self.paths = {str(file_of(module)): module for module in TESTS}
+        self.tests: dict[str, dict[str, Any]] = {}
+        self.seen: dict[str, set[int]] = {}
+        self.first: dict[str, list[int]] = {}
+
+    def begin(self) -> None:
+        self.seen, self.began = {path: set() for path in self.paths}, time.process_time()
+        sys.settrace(self.call)
+
+    def end(self) -> dict[str, list[int]]:
+        sys.settrace(None)
+        return {module: sorted(self.seen[path]) for path, module in self.paths.items() if self.seen[path]}
 
     def pytest_collection(self) -> None:
-        sys.settrace(self.call)
+        self.begin()
 
     def pytest_collection_finish(self) -> None:
-        sys.settrace(None)
-        self.first = self.seen
-
-    def line(self, frame: Any, event: str, _: Any) -> Any:
-        self.seen.add(frame.f_lineno)
-        return self.line
-
-    def call(self, frame: Any, event: str, _: Any) -> Any:
-        return self.line(frame, event, _) if frame.f_code.co_filename == self.path else None
+        self.first = self.end()
 
     def pytest_runtest_logstart(self) -> None:
-        self.seen, self.began = set(), time.monotonic()
-        sys.settrace(self.call)
+        self.begin()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        sys.settrace(None)
-        self.tests[nodeid] = {"seconds": round(time.monotonic() - self.began, 3), "lines": sorted(self.seen | self.first)}
+        self.tests[nodeid] = {"lines": self.end(), "seconds": round(time.process_time() - self.began, 3)}
+
+    def call(self, frame: Any, event: str, _: Any) -> Any:
+        here = frame.f_code.co_filename in self.paths and frame.f_code.co_flags & inspect.CO_OPTIMIZED  # no module's or class's own lines
+        return self.line(frame, event, _) if here else None
+
+    def line(self, frame: Any, event: str, _: Any) -> Any:
+        self.seen[frame.f_code.co_filename].add(frame.f_lineno)
+        return self.line
+
+
+class _Once:
+    """A plugin of pytest: of the ledger's tests those that can tell, with one seed of three; and none in a process of its own."""
+
+    def pytest_collection_modifyitems(self, items: list) -> None:
+        spared = {"test_ledger.py": ("[1-", "[2-", "test_an_entry_", "test_entry_", "test_the_ledger_has_"),
+                  "test_devices.py": ("test_on_another_device",)}
+        items[:] = [item for item in items if not any(part in item.name for part in spared.get(item.path.name, ()))]
 
 
 def _pytest(tests: Sequence[str], *plugins: object) -> int:
+    """Runs tests as `make test` does, except that a hypothesis that found something looks for nothing simpler."""
     import pytest
+    from hypothesis import HealthCheck, Phase, settings
 
     os.chdir(ROOT)
-    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", *tests], plugins=list(plugins)))
+    registers = importlib.import_module("torch.utils.backend_registration")
+    if any("test_devices" in test for test in tests) and hasattr(registers, "_setup_privateuseone_for_python_backend"):
+        os.environ["CLT_PRETENDED"] = "1"  # a second device, see tests/pretended.py
+    settings.register_profile("strength", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None,
+                              max_examples=20, phases=[Phase.explicit, Phase.generate])
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:nbval", "--hypothesis-profile=strength"]
+    return int(pytest.main([*options, *tests], plugins=[_Once(), *plugins]))
 
 
-def coverage(module: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """For each test of these files its seconds and the lines of the module that it runs; kept in _build until a file changes."""
-    tests = [ROOT / "tests" / f"{name}.py" for name in names]
-    files = [Path(__file__), file_of(module), *tests, *sorted((ROOT / "clt_utils" / "ledger").glob("*.py"))]
-    stamp = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
-    kept = ROOT / "_build" / "strength" / f"{module}-{stamp}.json"
+def _stamp(*files: Path) -> str:
+    """What faults were planted in, and what was to notice them."""
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def coverage(file: Path) -> dict[str, Any]:
+    """For each test of a file its seconds and the lines that it runs of each module, and those that run before any test.
+
+    Kept in _build until the file or the package changes.
+    """
+    kept = ROOT / "_build" / "strength" / f"{file.stem}-{_stamp(file, *sorted((ROOT / 'clt_utils').rglob('*.py')))}.json"
     if not kept.exists():
         def watch() -> dict:
-            watcher = _Watcher(file_of(module))
-            return {} if _pytest([str(path) for path in tests], watcher) else watcher.tests
+            watcher = _Watcher()
+            return {} if _pytest([str(file)], watcher) else {"tests": watcher.tests, "first": watcher.first}
 
         found = in_a_child(watch, 3600)
         if not found:
-            raise SystemExit(f"Given: a test that fails without any fault. Expected: all pass. Run pytest on {', '.join(map(str, tests))}.")
+            raise SystemExit(f"Given: a test that fails without any fault. Expected: all pass. Run pytest on {file}.")
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(found), encoding="utf-8")
     return json.loads(kept.read_text(encoding="utf-8"))
 
 
-def noticed(module: str, number: int, tests: Sequence[str], seconds: float) -> bool:
-    """Whether one of the tests fails with the module's fault of that number (or does not come to an end)."""
-    path = file_of(module)
-    name = f"clt_utils.{module}".removesuffix(".__init__")
+# Two ways to plant: exchange the code of functions that live, or import the module anew --------------------------------
 
-    def plant_and_run() -> int:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        faults(tree)[number].plant()
-        sys.meta_path.insert(0, _Finder(name, path, tree))
-        return _pytest(tests)
-
-    return in_a_child(plant_and_run, seconds) != 0
+def _with_fault(module: str, number: int) -> ast.Module:
+    tree = ast.parse(file_of(module).read_text(encoding="utf-8"))
+    faults(tree)[number].plant()
+    return ast.fix_missing_locations(tree)
 
 
-def judge(module: str, every: int = 1, find: str = "", tests: Sequence[str] = ()) -> tuple[int, list[str]]:
+def _inner(code: CodeType) -> list[CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _own(code: CodeType) -> tuple:
+    """What a code says itself, without the functions in it."""
+    rest = [(type(c), c) for c in code.co_consts if not isinstance(c, CodeType)]
+    return code.co_code, code.co_names, code.co_freevars, repr(rest)
+
+
+def exchanges(old: CodeType, new: CodeType) -> dict[CodeType, CodeType] | None:
+    """For the functions of a module that a fault changes, their code without and with it; None if it changes more than functions."""
+    if len(_inner(old)) != len(_inner(new)) or old.co_freevars != new.co_freevars:
+        return None
+    if not old.co_flags & inspect.CO_OPTIMIZED and _own(old) != _own(new):
+        return None  # the module's or a class's own lines, which ran long ago
+    found = {old: new} if old != new and old.co_flags & inspect.CO_OPTIMIZED else {}
+    for before, after in zip(_inner(old), _inner(new), strict=True):
+        inner = exchanges(before, after)
+        if inner is None:
+            return None
+        found |= inner
+    return found
+
+
+def exchanged(module: str, number: int) -> dict[CodeType, CodeType] | None:
+    """The same for the module's fault of that number."""
+    path = str(file_of(module))
+    old = compile(file_of(module).read_text(encoding="utf-8"), path, "exec")
+    return exchanges(old, compile(_with_fault(module, number), path, "exec"))
+
+
+class Verdicts:
+    """Which test noticed which fault, kept in _build as it becomes known, so that nothing is asked twice.
+
+    That a test noticed it holds while the module and the test stay the same; that none did, while the module and all tests do. What was
+    judged with others is a hint: the test that noticed the fault then is asked first, then those that notice much in little time.
+    """
+
+    def __init__(self, module: str, keys: dict[int, str], tests: dict[str, float], files: Sequence[Path]) -> None:
+        self.keys, self.seconds, self.noticed = keys, tests, collections.Counter[str]()
+        self.code, self.all = file_of(module).read_text(encoding="utf-8"), _stamp(file_of(module), *files, *_code("ledger"))
+        self.texts = {f"{file.relative_to(ROOT)}::{node.name}": ast.unparse(node) for file in files
+                      for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+        self.file = ROOT / "_build" / "strength" / f"{module}.jsonl"
+        self.hints = {line["fault"]: line["test"] for line in self.lines()}
+        now = {line["fault"]: line["test"] for line in self.lines() if line["stamp"] == self.stamp(line["test"])}
+        self.test = {number: now[key] for number, key in keys.items() if key in now}
+
+    def lines(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.file.read_text(encoding="utf-8").splitlines()] if self.file.exists() else []
+
+    def stamp(self, test: str) -> str:
+        """What a verdict rests on."""
+        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12] if test else self.all
+
+    def order(self, number: int, tests: Sequence[str]) -> list[str]:
+        hint, total, chosen = self.hints.get(self.keys[number]), 0.0, list[str]()
+        for test in sorted(tests, key=lambda test: (test != hint, self.seconds[test] / (1 + self.noticed[test]))):
+            total += self.seconds[test]
+            if not chosen or total <= PATIENCE:
+                chosen.append(test)
+        return chosen
+
+    def hear(self, number: int, test: str) -> None:
+        self.test[number] = test
+        self.noticed[test] += 1
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stamp": self.stamp(test), "fault": self.keys[number], "test": test}, ensure_ascii=False) + "\n")
+
+
+class _Judge:
+    """A plugin of pytest that runs no test itself: for each fault it forks, and the child exchanges code and runs tests until one fails."""
+
+    def __init__(self, module: str, trials: dict[int, list[str]], verdicts: Verdicts) -> None:
+        self.module, self.trials, self.verdicts = module, trials, verdicts
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        items, path = {item.nodeid: item for item in session.items}, file_of(self.module)
+        functions = [f for f in gc.get_objects() if type(f) is FunctionType and f.__code__.co_filename == str(path)]
+        for number, tests in self.trials.items():
+            def plant_and_run(number: int = number, tests: list[str] = tests) -> str:
+                codes = exchanged(self.module, number)
+                assert codes
+                for function in functions:
+                    function.__code__ = codes.get(function.__code__, function.__code__)
+                return self.first_to_fail(session, [items[test] for test in self.verdicts.order(number, tests)])
+
+            said = in_a_child(plant_and_run, 900)
+            self.verdicts.hear(number, "the end of time" if said is None else said)
+        return True
+
+    def first_to_fail(self, session: Any, items: Sequence[Any]) -> str:
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            signal.setitimer(signal.ITIMER_PROF, 10 + 10 * self.verdicts.seconds[item.nodeid])  # of the processor; then the child dies
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                return item.nodeid
+        return ""
+
+
+class _FirstToFail:
+    test = ""
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.test = self.test or (report.nodeid if report.failed else "")
+
+
+def noticed(module: str, number: int, tests: Sequence[str], seconds: float) -> str:
+    """Which of the tests fails with the module imported anew with its fault of that number, "" if none."""
+    def plant_and_run() -> str:
+        name = f"clt_utils.{module}".removesuffix(".__init__")
+        sys.meta_path.insert(0, _Finder(name, file_of(module), _with_fault(module, number)))
+        for file in dict.fromkeys(test.split("::")[0] for test in tests):
+            failed = _pytest([test for test in tests if test.startswith(f"{file}::")], first := _FirstToFail())
+            if failed:
+                return first.test or "the import"
+        return ""
+
+    said = in_a_child(plant_and_run, seconds)
+    return "the end of time" if said is None else said
+
+
+def judge(module: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     """Plant the faults of a module one at a time -> how many, and the keys of those that nobody noticed."""
-    text = file_of(module).read_text(encoding="utf-8")
-    source, covering, survivors = text.splitlines(), coverage(module, tests or TESTS[module]), []
-    chosen = [(k, fault) for k, fault in enumerate(faults(ast.parse(text))) if k % every == 0 and find in source[fault.line - 1]]
-    for k, fault in chosen:
-        mine = sorted((run["seconds"], test) for test, run in covering.items() if not set(run["lines"]).isdisjoint(fault.lines))
-        mine = mine or sorted((run["seconds"], test) for test, run in covering.items())  # a line that runs while the module is imported
-        if not noticed(module, k, [test for _, test in mine], 60 + 5 * sum(seconds for seconds, _ in mine)):
-            survivors.append(fault.key(module, source))
-            print(f"    nobody noticed, line {fault.line}: {survivors[-1]}", flush=True)
-    return len(chosen), survivors
+    source = file_of(module).read_text(encoding="utf-8").splitlines()
+    planted = list(enumerate(planted_in(module)))
+    drawn = random.Random(0).sample(planted, len(planted))[:options.sample or None]  # more begin with what fewer are
+    chosen = {k: fault for k, fault in drawn if options.find in source[fault.line - 1]}
+    files = [ROOT / "tests" / f"{name}.py" for name in options.tests or TESTS[module]]
+    runs = [coverage(file) for file in files]
+    tests = {test: one for run in runs for test, one in run["tests"].items()}
+    first = {line for run in runs for line in run["first"].get(module, ())}
+    verdicts = Verdicts(module, {k: f"{k} {fault.key(module, source)}" for k, fault in chosen.items()},
+                        {test: one["seconds"] for test, one in tests.items()}, files)
+
+    def ask(fault: Fault) -> list[str]:
+        mine = [test for test, one in tests.items() if not set(one["lines"].get(module, ())).isdisjoint(fault.lines)]
+        return mine or list(tests)  # of a line that runs while the module is imported
+
+    trials = {k: ask(fault) for k, fault in chosen.items() if k not in verdicts.test}
+    living = {k: mine for k, mine in trials.items() if exchanged(module, k) and first.isdisjoint(chosen[k].lines)}
+    if living:
+        in_a_child(lambda: _pytest([str(file) for file in files], _Judge(module, living, verdicts)), 1e6)
+        said = {line["fault"]: line["test"] for line in verdicts.lines()}  # what the child wrote
+        verdicts.test |= {k: said[verdicts.keys[k]] for k in living}
+    for k in trials.keys() - living.keys():
+        verdicts.hear(k, noticed(module, k, verdicts.order(k, trials[k]), 900))
+    for k in chosen:
+        if not verdicts.test[k]:
+            print(f"    nobody noticed, line {chosen[k].line}: {chosen[k].key(module, source)}", flush=True)
+    return len(chosen), [fault.key(module, source) for k, fault in chosen.items() if not verdicts.test[k]]
 
 
 # The ledger: what its checks would have said of another statement -----------------------------------------------------
@@ -357,10 +545,8 @@ def _equal(value: Any, bound: Any) -> bool:
     return bool(np.all(core._array(value) == core._array(bound)))
 
 
-def _stamp(module: str) -> str:
-    """What the faults were planted in."""
-    files = sorted((ROOT / "clt_utils" / "ledger").glob("*.py")) if module == "ledger" else [file_of(module)]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
+def _code(module: str) -> list[Path]:
+    return sorted((ROOT / "clt_utils" / "ledger").glob("*.py")) if module == "ledger" else [file_of(module)]
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -369,7 +555,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status, 1 if a fault that is not known went unnoticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=", ".join(["ledger", *TESTS]))
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--find", default="")
     parser.add_argument("--tests", nargs="*", default=(), metavar="test_NAME")
     parser.add_argument("--record", action="store_true")
@@ -381,15 +567,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     new = []
     for module in options.modules or ["ledger", *TESTS]:
         began = time.monotonic()
-        found = in_a_child(judge_ledger, 3600) if module == "ledger" else judge(module, options.every, options.find, options.tests)
+        found = in_a_child(judge_ledger, 3600) if module == "ledger" else judge(module, options)
         planted, survivors = found
         unknown = [key for key in survivors if key not in record["survivors"]]
         print(f"{module}: {planted - len(survivors)} of {planted} faults noticed, {len(survivors) - len(unknown)} that change nothing, "
               f"{len(unknown)} unnoticed; {time.monotonic() - began:.0f} s", *(unknown if module == "ledger" else []),
               sep="\n    ", flush=True)
         new += unknown
-        record["modules"][module] = {"planted": planted, "noticed": planted - len(survivors), "one in": options.every,
-                                     "date": f"{datetime.now(timezone.utc):%Y-%m-%d}", "code": _stamp(module)}
+        record["modules"][module] = {"planted": planted, "of": planted if module == "ledger" else len(planted_in(module)),
+                                     "noticed": planted - len(survivors), "argued": len(survivors) - len(unknown),
+                                     "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+                                     "code": _stamp(*_code(module))}
     if options.record:
         RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return int(bool(new))
