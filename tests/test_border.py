@@ -208,9 +208,11 @@ CALLS = {
     "explore.Explorer.is_recorded": lambda: dict(self=explorer(), point=POINT),
     "explore.Live": lambda: dict(explorer=explorer()),
     "explore.Live.train_at": lambda: dict(self=explorer().live, turn=1, point=POINT, later=lambda call, *values: call(*values)),
-    "diagnose.diagnose": lambda: dict(model=linear(), loader=[(INPUTS, LABELS)], generator=SHANNON, layers=[""], probes=2, limit=4, cells=2,
-                                      progress=False),
-    "diagnose.Watch": lambda: dict(model=linear(), inputs=INPUTS, targets=LABELS, generator=SHANNON, share=0.2),
+    "diagnose.diagnose": lambda: dict(model=linear(), train=[(INPUTS, LABELS)], test=[(INPUTS + 1, LABELS)], generator=SHANNON, layers=[""],
+                                      probes=2, limit=4, cells=2, candidates=2, delta=0.1, progress=False),
+    "diagnose.Report.compare": lambda: dict(self=diagnose.Report(), other=diagnose.Report()),
+    "diagnose.Watch": lambda: dict(model=linear(), inputs=INPUTS, targets=LABELS, generator=SHANNON, share=0.2, every=1, live=False,
+                                   csv=None, tensorboard=None),
     "diagnose.Watch.__call__": lambda: dict(self=watch(), step=0),
     "plots.show": lambda: dict(fig=blank(), alt=in_words()),
     "plots.png": lambda: dict(fig=blank()),
@@ -304,7 +306,8 @@ def public(name):
     """The public functions that a module defines, and of its classes what takes an argument; a command line is argparse's border."""
     module = importlib.import_module(f"clt_utils.{name}")
     for key, thing in vars(module).items():
-        if getattr(thing, "__module__", None) != module.__name__ or key.startswith("_") or key == "main":
+        is_its_own = getattr(thing, "__module__", None) == module.__name__ or key in getattr(module, "__all__", ())
+        if not is_its_own or key.startswith("_") or key == "main":
             continue
         if inspect.isfunction(inspect.unwrap(thing)):
             yield f"{name}.{key}"
