@@ -304,7 +304,8 @@ def public(name):
     """The public functions that a module defines, and of its classes what takes an argument; a command line is argparse's border."""
     module = importlib.import_module(f"clt_utils.{name}")
     for key, thing in vars(module).items():
-        if getattr(thing, "__module__", None) != module.__name__ or key.startswith("_") or key == "main":
+        is_its_own = getattr(thing, "__module__", None) == module.__name__ or key in getattr(module, "__all__", ())
+        if not is_its_own or key.startswith("_") or key == "main":
             continue
         if inspect.isfunction(inspect.unwrap(thing)):
             yield f"{name}.{key}"

@@ -13,9 +13,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from clt_utils import diagnose as diagnose_module
 from clt_utils.bounds import max_loss, risk_bounds_sharp
-from clt_utils.diagnose import Layer, Watch, _advice, diagnose
+from clt_utils.diagnose import Layer, Watch, diagnose
+from clt_utils.diagnose import layers as layers_module
+from clt_utils.diagnose import measure as measure_module
+from clt_utils.diagnose import watch as watch_module
+from clt_utils.diagnose.rules import advice_on
 from clt_utils.duality import BINARY, HUBER, POISSON, SQUARED
 from clt_utils.structure import gradient_energy, probe, structure_matrix
 
@@ -116,15 +119,15 @@ ORDINARY = {"risk": 1.0, "floor": 0.0, "conflicts": 0.0, "lam_min": 1.0, "lam_ma
     ({"largest_loss": 1.01, "risk": 0.01}, {"largest_loss": 0.99, "risk": 0.01}, "One mistake"),
 ])
 def test_advice_begins_where_it_says(amiss, just_not, words):
-    advice = _advice(ORDINARY | amiss, 32, ())
+    advice = advice_on(ORDINARY | amiss, 32, ())
     assert len(advice) == 1 and words in advice[0]
-    assert _advice(ORDINARY | just_not, 32, ())[0].startswith("Nothing stands out")
+    assert advice_on(ORDINARY | just_not, 32, ())[0].startswith("Nothing stands out")
 
 
 @pytest.mark.parametrize("left, warned", [(0.961, True), (0.959, False)])
 def test_advice_on_layers_allows_for_three_standard_errors(left, warned):
     layers = [Layer("first", 0.9, 0.01, 0.0, 0.0), Layer("last", left, 0.01, 0.0, 0.0)]
-    assert ("harder to read off" in _advice(ORDINARY, 32, layers)[0]) == warned
+    assert ("harder to read off" in advice_on(ORDINARY, 32, layers)[0]) == warned
 
 
 def test_every_form_of_the_report():
@@ -526,9 +529,9 @@ SPECTRA = {"risk_probed", "lower", "upper", "lam_min", "lam_max", "condition"}
 
 def test_many_outputs_are_told_before_the_work_and_the_rest_is_measured(monkeypatch, capsys):
     plain = diagnose(small_net(), batches(), layers=["0"], progress=False)
-    monkeypatch.setattr(diagnose_module, "MOST_OUTPUTS", 2)
+    monkeypatch.setattr(measure_module, "MOST_OUTPUTS", 2)
     said = []
-    monkeypatch.setattr(diagnose_module, "gradient_energy", lambda *call: said.append(capsys.readouterr().out) or gradient_energy(*call))
+    monkeypatch.setattr(measure_module, "gradient_energy", lambda *call: said.append(capsys.readouterr().out) or gradient_energy(*call))
     report = diagnose(small_net(), batches(), layers=["0"])
     for text in (said[0], report.problems[0]):
         assert "K = 3 outputs" in text and "`structure.matrix_free_eigenvalues`" in text
@@ -554,7 +557,7 @@ def test_where_memory_runs_out_nothing_else_is_lost(monkeypatch, where, lost, er
     def no_memory(*arguments):
         raise error
 
-    monkeypatch.setattr(diagnose_module, where, no_memory)
+    monkeypatch.setattr(layers_module if where in ("_layer", "_calls") else measure_module, where, no_memory)
     report = diagnose(small_net(), batches(), layers=["0"])
     assert set(report.numbers) == EVERY - lost and len(report.problems) == 1 and bool(report.layers) == bool(lost)
     assert ("K = 3" in str(report) and "matrix_free_eigenvalues" in str(report)) == (where == "probe")
@@ -589,14 +592,14 @@ def test_watch_keeps_its_share_and_leaves_training_alone(monkeypatch):
     """On a clock of its own: a step of training takes one second, a measurement four."""
     net = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.3), nn.ReLU(), nn.Linear(64, 3))
     x, y = whole(batches())
-    clock, measure = SimpleNamespace(now=0.0), diagnose_module.probe
+    clock, measure = SimpleNamespace(now=0.0), watch_module.probe
 
     def slow_measure(*arguments):
         clock.now += 4
         return measure(*arguments)
 
-    monkeypatch.setattr(diagnose_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(diagnose_module, "probe", slow_measure)
+    monkeypatch.setattr(watch_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(watch_module, "probe", slow_measure)
     watch = Watch(net, x[:4], y[:4], share=0.2)
     net.train()
     for step in range(60):

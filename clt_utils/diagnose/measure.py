@@ -1,0 +1,153 @@
+"""What is measured: risk and largest loss on the samples read, spectra and energies on some of them, before it how long it takes."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .._spacing import evenly_spaced
+from ..bounds import max_loss
+from ..duality import SHANNON, as_mean, fenchel_young_loss
+from ..finite import number_rows
+from ..interval import risk_interval, together
+from ..structure import Probe, gradient_correlation, gradient_energy, probe
+from ..structure.engine import out_of_memory
+from .layers import hooks, what_layers_keep
+from .report import Layer, Report
+from .rules import advice_on
+from .samples import Subject, one_line, rows_of
+
+MOST_OUTPUTS = 5000
+"""Outputs up to which structure matrices are formed: beyond, one takes 0.2 GB and more, and the eigenvalues of a few of them minutes."""
+
+
+def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, progress: bool) -> Report:
+    """Measure all that can be of a subject -> the report."""
+    n, K = len(subject.inputs), subject.K
+    chosen = torch.as_tensor(evenly_spaced(n, probes))
+    problems = [f"Bounds and eigenvalues are not measured. {_many_outputs(K)}"] if K > MOST_OUTPUTS else []
+    numbers: dict[str, float] = {}
+    kept: list[Layer] = []
+    try:
+        if progress:
+            _announce(subject, len(chosen), layers, problems)
+        with tqdm(total=n + len(chosen), unit="sample", disable=not progress) as bar:
+            with _spared("risk, accuracy and largest loss", problems):
+                numbers |= _risks(subject, bar)
+            with _spared("the floor from duplicates", problems):
+                numbers |= _floor(subject)
+            if K <= MOST_OUTPUTS:
+                with _spared("bounds and eigenvalues", problems, _many_outputs(K)):
+                    numbers |= _spectra(subject, chosen, bar)
+            if "energy" not in numbers:
+                with _spared("the gradient energy", problems):
+                    numbers |= _energies(subject, chosen)
+            with _spared("the gradient correlation", problems):
+                numbers["correlation"] = gradient_correlation(*subject.part(chosen))
+        if layers and subject.has_labels:
+            kept = what_layers_keep(subject, layers, cells, problems)
+    except Exception as error:  # whatever a reader's model raises belongs into the diagnosis
+        return Report(problems=(f"It could not be measured: {one_line(error)}",))
+    return Report(tuple(problems), numbers, tuple(kept), tuple(advice_on(numbers, len(chosen), kept)), (n, len(chosen)))
+
+
+def _many_outputs(K: int) -> str:
+    return (f"With K = {K} outputs one structure matrix takes {8 * K**2 / 1e9:.2g} GB, and its eigenvalues several times that. "
+            "`structure.matrix_free_eigenvalues` finds the extreme ones without the matrix, one sample at a time.")
+
+
+@contextmanager
+def _spared(what: str, problems: list[str], advice: str = "Try fewer samples, or a machine with more.") -> Iterator[None]:
+    """Where memory runs out, only what the block measures is lost."""
+    try:
+        yield
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or out_of_memory(error)):
+            raise
+        problems.append(f"Memory ran out over {what}. {advice} ({one_line(error)})")
+
+
+def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Sequence[str]) -> None:
+    """Print what the work will take, and what of it will not be done."""
+    for problem in problems:
+        print(problem)
+    with _spared("the estimate", []):
+        seconds, room = _estimate(subject, probes, passes=1 + 2 * bool(layers))
+        print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {len(subject.inputs)} samples forward, spectra of {probes}.")
+
+
+def _estimate(subject: Subject, probes: int, passes: int) -> tuple[float, float]:
+    """Seconds and bytes for the whole work, from one sample: forward times n and probe times their number."""
+    with_matrix = subject.K <= MOST_OUTPUTS
+    measure: Callable[..., Any] = probe if with_matrix else gradient_energy
+    one = subject.part(slice(1))
+    measure(*one)  # the first call also learns the model
+    started = time.perf_counter()
+    measure(*one)
+    one_probe = time.perf_counter() - started
+    started, sizes = time.perf_counter(), []
+    modules = {name: m for name, m in subject.model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}  # these take no hooks
+    with hooks(modules, lambda _, out: sizes.append(out.numel()) if isinstance(out, Tensor) else None):
+        subject.outputs(subject.inputs[:1])
+    one_pass = time.perf_counter() - started
+    trainable = sum(p.numel() for p in subject.model.parameters() if p.requires_grad)
+    numbers = (subject.K if with_matrix else 1) * (sum(sizes) + trainable) + subject.inputs[:1].numel()
+    return one_probe * probes + passes * one_pass * len(subject.inputs), 4 * numbers + 24 * subject.K**2 * with_matrix
+
+
+def _risks(subject: Subject, bar: tqdm) -> dict[str, float]:
+    """What the outputs of all samples tell, in float64."""
+    K, generator = subject.K, subject.generator
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for x, y in zip(subject.inputs.split(64), subject.targets.split(64)):
+        f = subject.outputs(x).double()
+        right = f.argmax(-1) == y if subject.has_labels else torch.zeros(0)
+        parts.append((fenchel_young_loss(generator, y, f), f.amax(-1) - f.amin(-1), right))
+        bar.update(len(x))
+    losses, ranges, right = map(torch.cat, zip(*parts))
+    largest = max_loss(ranges.max().item(), K) if generator is SHANNON and K >= 2 else losses.max().item()
+    numbers = {"risk": losses.mean().item(), "largest_loss": float(largest)}
+    return numbers | ({"accuracy": right.double().mean().item()} if subject.has_labels and K >= 2 else {})
+
+
+def _floor(subject: Subject) -> dict[str, float]:
+    """Ent_Φ(Y|X), Ent_Φ(Y) and how many samples share their input with another target, under the samples' distribution."""
+    generator = subject.generator
+    mu = as_mean(generator, subject.targets, torch.zeros(len(subject.targets), subject.K, dtype=torch.float64))
+    groups = torch.from_numpy(number_rows(rows_of(subject.inputs)))
+    size = torch.bincount(groups).to(mu)
+    means = torch.zeros(len(size), mu.shape[1], dtype=mu.dtype).index_add(0, groups, mu) / size[:, None]
+    spread = (mu - means[groups]).abs().amax(-1) > 1e-9
+    average = generator.value(mu).mean()
+    floor = average - (size / size.sum() * generator.value(means)).sum()
+    return {"floor": max(floor.item(), 0.0), "label_entropy": max((average - generator.value(mu.mean(0))).item(), 0.0),
+            "conflicts": float(spread.sum())}
+
+
+
+def _spectra(subject: Subject, chosen: Tensor, bar: tqdm) -> dict[str, float]:
+    """What the structure matrices of the chosen samples tell."""
+    found = []
+    for indices in chosen.split(8):
+        found.append(probe(*subject.part(indices)))
+        bar.update(len(indices))
+    seen = Probe(**{name: torch.cat([getattr(part, name).cpu() for part in found]) for name in vars(found[0])})
+    whole = together(seen)
+    lower, upper = risk_interval(seen, subject.generator, subject.K if subject.has_labels else None)
+    measured = {"risk_probed": whole.loss, "lower": lower.mean(), "upper": upper.mean(), "lam_min": whole.lam_min, "lam_max": whole.lam_max,
+                "condition": (seen.lam_max / seen.lam_min.clamp(min=1e-300)).median(), "energy": whole.energy, "residual": whole.residual}
+    return {name: float(value) for name, value in measured.items()}
+
+
+def _energies(subject: Subject, chosen: Tensor) -> dict[str, float]:
+    """What can be told of the chosen samples without their structure matrices."""
+    energy, residual = [], []
+    for indices in chosen.split(8):
+        energy.append(gradient_energy(*subject.part(indices)).cpu())
+        f = subject.outputs(subject.inputs[indices]).double()
+        residual.append((subject.generator.predict(f) - as_mean(subject.generator, subject.targets[indices], f)).square().sum(-1))
+    return {"energy": torch.cat(energy).mean().item(), "residual": torch.cat(residual).mean().item()}
