@@ -16,6 +16,8 @@ from ..finite import number_rows
 from ..interval import risk_interval, together
 from ..structure import Probe, gradient_correlation, gradient_energy, probe
 from ..structure.engine import out_of_memory
+from .compare import compared, copies, halves, mean_and_error, neighbours, ordered, shift
+from .inside import inside
 from .layers import hooks, what_layers_keep
 from .report import Layer, Report
 from .rules import advice_on
@@ -25,19 +27,22 @@ MOST_OUTPUTS = 5000
 """Outputs up to which structure matrices are formed: beyond, one takes 0.2 GB and more, and the eigenvalues of a few of them minutes."""
 
 
-def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, progress: bool) -> Report:
-    """Measure all that can be of a subject -> the report."""
+def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, progress: bool, test: Subject | None = None,
+              candidates: int = 1, delta: float = 0.05) -> Report:
+    """Measure all that can be of a subject, and of held-out samples -> the report."""
     n, K = len(subject.inputs), subject.K
     chosen = torch.as_tensor(evenly_spaced(n, probes))
     problems = [f"Bounds and eigenvalues are not measured. {_many_outputs(K)}"] if K > MOST_OUTPUTS else []
     numbers: dict[str, float] = {}
+    places: dict[str, str] = {}
     kept: list[Layer] = []
     try:
         if progress:
-            _announce(subject, len(chosen), layers, problems)
-        with tqdm(total=n + len(chosen), unit="sample", disable=not progress) as bar:
+            _announce(subject, len(chosen), layers, problems, test)
+        with tqdm(total=n + len(chosen) + (len(test.inputs) if test else 0), unit="sample", disable=not progress) as bar:
             with _spared("risk, accuracy and largest loss", problems):
-                numbers |= _risks(subject, bar)
+                outputs = _outputs(subject, bar)
+                numbers |= _risks(subject, outputs)
             with _spared("the floor from duplicates", problems):
                 numbers |= _floor(subject)
             if K <= MOST_OUTPUTS:
@@ -48,11 +53,58 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
                     numbers |= _energies(subject, chosen)
             with _spared("the gradient correlation", problems):
                 numbers["correlation"] = gradient_correlation(*subject.part(chosen))
+            if test and "risk" in numbers:
+                numbers |= _held_out(subject, test, outputs, _outputs(test, bar), problems, candidates, delta)
         if layers and subject.has_labels:
             kept = what_layers_keep(subject, layers, cells, problems)
     except Exception as error:  # whatever a reader's model raises belongs into the diagnosis
         return Report(problems=(f"It could not be measured: {one_line(error)}",))
-    return Report(tuple(problems), numbers, tuple(kept), tuple(advice_on(numbers, len(chosen), kept)), (n, len(chosen)))
+    with _told("What is inside", problems):
+        found, places = inside(subject, chosen, halves(n)[0].sort()[0][:256] if n > 512 else torch.arange(n)[:256])
+        numbers |= found
+    numbers |= _derived(numbers)
+    advice = advice_on(numbers, len(chosen), kept, places)
+    return Report(tuple(problems), numbers, tuple(kept), tuple(advice), (n, len(chosen)), places)
+
+
+def _held_out(train: Subject, test: Subject, seen: Tensor, unseen: Tensor, problems: list[str], candidates: int,
+              delta: float) -> dict[str, float]:
+    """What held-out samples tell; a part that fails costs no other."""
+    numbers: dict[str, float] = {"test_samples": len(test.inputs)}
+    with _told("The gap", problems):
+        numbers |= compared(train, test, seen, unseen, candidates, delta)
+        numbers |= {f"test_{name}": value for name, value in _floor(test).items()}
+    with _told("Copies", problems):
+        numbers |= copies(train, test, fenchel_young_loss(test.generator, test.targets, unseen))
+    with _told("Whether inputs differ", problems):
+        numbers |= shift(train, test)
+    if train.has_labels and train.K >= 2:
+        with _told("The vote of neighbours", problems):
+            numbers |= neighbours(train, test, unseen)
+    if test.generator is SHANNON and test.has_labels and test.K >= 2:
+        numbers |= ordered(test, unseen)
+    return numbers
+
+
+def _derived(n: dict[str, float]) -> dict[str, float]:
+    """Shares of the way from the best constant to the floor, and ρ with random signs."""
+    found = {}
+    if {"risk", "floor"} <= n.keys() and n["label_entropy"] > n["floor"]:
+        found["progress"] = (n["label_entropy"] - n["risk"]) / (n["label_entropy"] - n["floor"])
+    if {"test_risk", "test_floor"} <= n.keys() and n["test_constant"] > n["test_floor"]:
+        found["test_progress"] = (n["test_constant"] - n["test_risk"]) / (n["test_constant"] - n["test_floor"])
+    if "signs_low" in n and n.get("energy"):
+        found |= {"rho_low": n["signs_low"] / n["energy"], "rho_high": n["signs_high"] / n["energy"]}
+    return found | ({"shared": 1 - n["delta"]} if "delta" in n else {})
+
+
+@contextmanager
+def _told(what: str, problems: list[str]) -> Iterator[None]:
+    """What fails inside the block is told, and costs nothing else."""
+    try:
+        yield
+    except Exception as error:
+        problems.append(f"{what} could not be measured: {one_line(error)}")
 
 
 def _many_outputs(K: int) -> str:
@@ -71,16 +123,16 @@ def _spared(what: str, problems: list[str], advice: str = "Try fewer samples, or
         problems.append(f"Memory ran out over {what}. {advice} ({one_line(error)})")
 
 
-def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Sequence[str]) -> None:
+def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Sequence[str], test: Subject | None) -> None:
     """Print what the work will take, and what of it will not be done."""
     for problem in problems:
         print(problem)
     with _spared("the estimate", []):
-        seconds, room = _estimate(subject, probes, passes=1 + 2 * bool(layers))
+        seconds, room = _estimate(subject, probes, passes=1 + 2 * bool(layers) + (len(test.inputs) / len(subject.inputs) if test else 0))
         print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {len(subject.inputs)} samples forward, spectra of {probes}.")
 
 
-def _estimate(subject: Subject, probes: int, passes: int) -> tuple[float, float]:
+def _estimate(subject: Subject, probes: int, passes: float) -> tuple[float, float]:
     """Seconds and bytes for the whole work, from one sample: forward times n and probe times their number."""
     with_matrix = subject.K <= MOST_OUTPUTS
     measure: Callable[..., Any] = probe if with_matrix else gradient_energy
@@ -99,19 +151,29 @@ def _estimate(subject: Subject, probes: int, passes: int) -> tuple[float, float]
     return one_probe * probes + passes * one_pass * len(subject.inputs), 4 * numbers + 24 * subject.K**2 * with_matrix
 
 
-def _risks(subject: Subject, bar: tqdm) -> dict[str, float]:
-    """What the outputs of all samples tell, in float64."""
-    K, generator = subject.K, subject.generator
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for x, y in zip(subject.inputs.split(64), subject.targets.split(64)):
-        f = subject.outputs(x).double()
-        right = f.argmax(-1) == y if subject.has_labels else torch.zeros(0)
-        parts.append((fenchel_young_loss(generator, y, f), f.amax(-1) - f.amin(-1), right))
+def _outputs(subject: Subject, bar: tqdm) -> Tensor:
+    """Of all samples, (n, K), in float64."""
+    parts = []
+    for x in subject.inputs.split(64):
+        parts.append(subject.outputs(x).double())
         bar.update(len(x))
-    losses, ranges, right = map(torch.cat, zip(*parts))
-    largest = max_loss(ranges.max().item(), K) if generator is SHANNON and K >= 2 else losses.max().item()
-    numbers = {"risk": losses.mean().item(), "largest_loss": float(largest)}
-    return numbers | ({"accuracy": right.double().mean().item()} if subject.has_labels and K >= 2 else {})
+    return torch.cat(parts)
+
+
+def _risks(subject: Subject, outputs: Tensor) -> dict[str, float]:
+    """What the outputs of all samples tell."""
+    K, generator = subject.K, subject.generator
+    losses = torch.cat([fenchel_young_loss(generator, y, f) for f, y in zip(outputs.split(64), subject.targets.split(64))])
+    largest = losses.max().item()
+    if generator is SHANNON and K >= 2:
+        largest = max_loss((outputs.amax(-1) - outputs.amin(-1)).max().item(), K)
+    numbers = {"largest_loss": float(largest)}
+    numbers["risk"], numbers["risk_error"] = mean_and_error(losses)
+    if subject.has_labels and K >= 2:
+        numbers["accuracy"] = (outputs.argmax(-1) == subject.targets).double().mean().item()
+        if generator is SHANNON:
+            numbers |= ordered(subject, outputs)
+    return numbers
 
 
 def _floor(subject: Subject) -> dict[str, float]:

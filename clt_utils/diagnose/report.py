@@ -1,16 +1,18 @@
-"""What a diagnosis found, as text, a figure, a dict and HTML."""
+"""What a diagnosis found: a verdict in three lines, numbers by topic with what kind of number each is, and advice."""
 
 import html
+import json
 import math
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from .. import plots
-from .._checks import require
+from .._checks import require, require_kind
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,47 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What to try next, and why.
+
+    Attributes:
+        rule: The name of the rule that speaks.
+        statement: The slug of the statement that it rests on.
+        seen: What was measured.
+        do: What to do.
+        gain: What that should change, measured where it can be.
+        cannot: What the rule cannot know.
+
+    Example:
+        >>> print(Advice("frozen", "block-sum", "Much is frozen.", "Thaw it.", "One step gains 0.1.", "whether you meant it"))
+        Much is frozen. Thaw it. One step gains 0.1. It cannot tell whether you meant it. (`block-sum`)
+    """
+
+    rule: str
+    statement: str
+    seen: str
+    do: str
+    gain: str
+    cannot: str
+
+    def __str__(self) -> str:
+        return f"{self.seen} {self.do} {self.gain} It cannot tell {self.cannot}. (`{self.statement}`)"
+
+
+class Row(NamedTuple):
+    """A line of a report: its topic, what it says, the value in words, what kind of number that is, and what it means."""
+
+    topic: str
+    what: str
+    value: str
+    kind: str
+    meaning: str
+
+
+EXACT, BOUND, ESTIMATE = "exact, on these samples", "bound", "estimate ± standard error"
+
+
+@dataclass(frozen=True)
 class Report:
     """What the theory says about a model; print it, ``plot()`` it, ``to_dict()`` it, or let a notebook display it.
 
@@ -45,8 +88,9 @@ class Report:
         problems: What could not be measured, and why; all of it, if there are no numbers.
         numbers: Every measured number by its name.
         layers: A ``Layer`` for each named layer.
-        advice: What to try next, the most pressing first.
-        samples: How many samples were read, and on how many of them spectra were measured.
+        advice: What to try next, the most pressing first, an ``Advice`` each.
+        samples: How many samples were read to train on, and on how many of them spectra were measured.
+        places: Layers that numbers speak of.
 
     Example:
         >>> print(Report(problems=("No parameter requires a gradient.",)))
@@ -57,65 +101,92 @@ class Report:
     problems: tuple[str, ...] = ()
     numbers: dict[str, float] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
-    advice: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
     samples: tuple[int, int] = (0, 0)
+    places: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; numbers that are not finite as None."""
         plain = lambda x: x if isinstance(x, str) or math.isfinite(x) else None
-        return {"problems": list(self.problems), "numbers": {name: plain(value) for name, value in self.numbers.items()},
+        return {"verdict": self.verdict(), "problems": list(self.problems), "numbers": {name: plain(x) for name, x in self.numbers.items()},
                 "layers": [{name: plain(value) for name, value in vars(layer).items()} for layer in self.layers],
-                "advice": list(self.advice), "samples": list(self.samples)}
+                "advice": [dict(vars(advice)) for advice in self.advice], "samples": list(self.samples), "places": dict(self.places)}
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """(what, value in words, what it means) of each line of the report."""
-        n = self.numbers
+    def to_json(self) -> str:
+        """The same as text, for files and other programs."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
+
+    def verdict(self) -> list[str]:
+        """Three lines: where the model stands, what holds for new samples, and what to do first."""
+        if not self.numbers:
+            return ["Nothing was measured."]
+        n = defaultdict(lambda: math.nan, self.numbers)
+        return [_standing(n, self.samples[0]), _promise(n),
+                str(self.advice[0]) if self.advice else "Nothing stands out." + ("" if "test_risk" in n else " Give a test set for more.")]
+
+    def rows(self) -> list[Row]:
+        """Each line of the report."""
         read, looked = self.samples
-        lines = []
-        if "risk" in n:
-            accuracy = f"; accuracy {n['accuracy']:.1%}" if "accuracy" in n else ""
-            lines.append(("risk", f"{n['risk']:.4g}", f"on {read} samples{accuracy}"))
-        if "floor" in n:
-            lines.append(("floor from duplicates", f"{n['floor']:.3g}",
-                          f"no model does better here; {n['conflicts']:.0f} samples share their input with another target"))
-        if "largest_loss" in n:
-            lines.append(("largest loss γ", f"≥ {n['largest_loss']:.3g}", "from these samples alone, so a lower bound"))
-        if "lower" in n:
-            lines += [("risk, where spectra were measured", f"{n['lower']:.3g} ≤ {n['risk_probed']:.3g} ≤ {n['upper']:.3g}",
-                       f"on {looked} samples, energy ratios sample by sample"),
-                      ("eigenvalues of A_x", f"{n['lam_min']:.3g} to {n['lam_max']:.3g}", f"median condition {n['condition']:.3g}")]
-        if "energy" in n:
-            lines.append(("gradient energy", f"{n['energy']:.3g}", f"residual {n['residual']:.3g}"))
-        if "correlation" in n:
-            lines.append(("gradient correlation ρ", f"{n['correlation']:.3g}",
-                          f"1 if all gradients agree, {1 / looked:.2g} if they are orthogonal"))
-        for layer in self.layers:
-            lines.append((f"entropy left after {layer.name}", f"{layer.left:.3g} ± {layer.error:.1g}",
-                          f"estimate on quantized features; plug-in {layer.plug_in:.3g}, with shuffled labels "
-                          f"{layer.shuffled:.3g} of {n.get('label_entropy', math.nan):.3g}"))
-        return lines
+        words: dict[str, Any] = defaultdict(lambda: math.nan, self.numbers) | {"read": read, "looked": looked, "alike": 1 / max(looked, 1)}
+        found = [Row(line.topic, line.what, line.value.format_map(words), line.kind, line.meaning.format_map(words))
+                 for line in LINES if set(line.needs.split()) <= self.numbers.keys()]
+        return found + [Row("layers", f"entropy left after {layer.name}", f"{layer.left:.3g} ± {layer.error:.1g}", ESTIMATE,
+                            f"features quantized; plug-in {layer.plug_in:.3g}, with shuffled labels {layer.shuffled:.3g} of "
+                            f"{words['label_entropy']:.3g}") for layer in self.layers]
+
+    def compare(self, other: "Report") -> "Comparison":
+        """This report as before, another one as after: risks and errors side by side, and which advice went and came.
+
+        Args:
+            other: The report afterwards.
+
+        Returns:
+            A ``Comparison``, to be printed or displayed.
+
+        Raises:
+            TypeError: If ``other`` is no report.
+
+        Example:
+            >>> before, after = (Report(numbers={"risk": risk, "risk_error": 0.01}) for risk in (0.5, 0.4))
+            >>> print(before.compare(after))
+                              before  after  change
+            risk, training       0.5    0.4  -0.1 ± 0.014
+        """
+        require_kind("other", other, Report, "a report")
+        return Comparison(self, other)
 
     def __str__(self) -> str:
         problems = [f"  - {problem}" for problem in self.problems]
         if not self.numbers:
             return "\n".join(["Diagnosis: nothing was measured.", *problems])
-        width = max(len(row[0]) for row in self.rows())
-        lines = [f"{what:{width}s}  {value}  ({meaning})" for what, value, meaning in self.rows()]
-        missing = ["What could not be measured:", *problems] if problems else []
-        return "\n".join([*lines, *missing, "What to try next:", *(f"  - {a}" for a in self.advice)])
+        rows = self.rows()
+        widths = [max(len(row[i]) for row in rows) for i in (1, 2)]
+        lines = [*self.verdict()]
+        for topic in dict.fromkeys(row.topic for row in rows):
+            lines += ["", topic.upper()] + [f"  {row.what:{widths[0]}s}  {row.value:{widths[1]}s}  {row.kind}: {row.meaning}"
+                                             for row in rows if row.topic == topic]
+        missing = ["", "What could not be measured:", *problems] if problems else []
+        advice = ["", "What to try next:", *(f"  {i}. {advice}" for i, advice in enumerate(self.advice, 1))] if self.advice else []
+        return "\n".join([*lines, *missing, *advice])
 
     def _repr_html_(self) -> str:
-        listed = lambda lines: "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
         if not self.numbers:
-            return f"<p><strong>Nothing was measured.</strong></p>{listed(self.problems)}"
-        rows = "".join(f"<tr><th scope='row'>{html.escape(a)}</th><td>{html.escape(b)}</td><td>{html.escape(c)}</td></tr>"
-                       for a, b, c in self.rows())
-        missing = f"<p><strong>What could not be measured:</strong></p>{listed(self.problems)}" if self.problems else ""
-        return (f"<table class='clt-check'><caption>What the theory says about this model</caption><tbody>{rows}</tbody></table>"
-                f"{missing}<p>What to try next:</p>{listed(self.advice)}")
+            return f"<p><strong>Nothing was measured.</strong></p>{_listed(self.problems)}"
+        verdict = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict())
+        rows, table = self.rows(), ""
+        for topic in dict.fromkeys(row.topic for row in rows):
+            table += f"<tbody><tr class='topic'><th colspan='4' scope='rowgroup'>{html.escape(topic)}</th></tr>"
+            for row in (row for row in rows if row.topic == topic):
+                cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[2:])
+                table += f"<tr><th scope='row'>{html.escape(row.what)}</th>{cells}</tr>"
+            table += "</tbody>"
+        missing = f"<p><strong>What could not be measured:</strong></p>{_listed(self.problems)}" if self.problems else ""
+        advice = f"<p><strong>What to try next:</strong></p>{_listed(map(str, self.advice))}" if self.advice else ""
+        return (f"{verdict}<table class='clt-check'><caption>What the theory says about this model</caption>{table}</table>"
+                f"{missing}{advice}")
 
     def plot(self) -> Figure:
-        """One figure: where the risk stands between its bounds, and what is left of the label after each layer.
+        """One figure: the risk between floor and constant, in training and held out; its bounds; and what layers keep of the label.
 
         Returns:
             A matplotlib figure; ``plots.show(report.plot(), alt=report.words())`` displays it.
@@ -125,25 +196,168 @@ class Report:
         """
         require(self.numbers, "a report without numbers", "a model that could be measured", " ".join(self.problems))
         n = defaultdict(lambda: math.nan, self.numbers)
-        fig, axes = plt.subplots(1, 1 + bool(self.layers), figsize=(7.2, 3.2), squeeze=False)
-        marks = [("floor from\nduplicates", n["floor"], "black"), ("lower\nbound", n["lower"], "blue"),
-                 ("risk", n["risk_probed"], "green"), ("upper\nbound", n["upper"], "vermillion"),
-                 ("largest\nloss", n["largest_loss"], "purple")]
-        shown = [(name, value, color) for name, value, color in marks if math.isfinite(value) and value > 0]
-        axes[0, 0].bar([m[0] for m in shown], [m[1] for m in shown], color=[plots.COLORS[m[2]] for m in shown])
-        axes[0, 0].set(yscale="log", ylabel="nats or the loss's unit (log scale)")
-        axes[0, 0].tick_params(axis="x", labelsize="small")
+        fig, axes = plt.subplots(1, 2 + bool(self.layers), figsize=(7.2, 3.2), squeeze=False)
+        _bars(axes[0, 0], [("floor", n["floor"], "black"), ("training", n["risk"], "green"), ("held out", n["test_risk"], "vermillion"),
+                           ("cooled", n["cooled_risk"], "orange"), ("constant", n["label_entropy"], "blue")])
+        axes[0, 0].set(ylabel="risk", ylim=(0, None))
+        _bars(axes[0, 1], [("lower bound", n["lower"], "blue"), ("risk", n["risk_probed"], "green"),
+                           ("upper bound", n["upper"], "vermillion"), ("largest loss", n["largest_loss"], "purple")])
+        axes[0, 1].set(yscale="log", ylabel="risk, probed samples (log scale)")
         if self.layers:
             names, left, error = zip(*[(layer.name, layer.left, layer.error) for layer in self.layers])
-            axes[0, 1].errorbar(names, left, error, marker="o", capsize=3)
-            axes[0, 1].set(ylabel=r"estimated $\mathrm{Ent}(Y|Q(U))$", ylim=(0, None))
-            axes[0, 1].tick_params(axis="x", rotation=30)
+            axes[0, 2].errorbar(names, left, error, marker="o", capsize=3)
+            axes[0, 2].set(ylabel=r"estimated $\mathrm{Ent}(Y|Q(U))$", ylim=(0, None))
+        for ax in axes[0]:
+            ax.tick_params(axis="x", rotation=30, labelsize="small")
         return fig
 
     def words(self) -> str:
         """Alternative text of the figure."""
         n = self.numbers
-        said = [f"Risk {n['risk_probed']:.3g} between {n['lower']:.3g} and {n['upper']:.3g}."] if "lower" in n else []
+        said = []
+        if {"risk", "floor"} <= n.keys():
+            said.append(f"Risk {n['risk']:.3g}, of a constant {n['label_entropy']:.3g}, floor {n['floor']:.3g}.")
+        said += [f"Held out {n['test_risk']:.3g}."] if "test_risk" in n else []
+        said += [f"Where it was probed, risk {n['risk_probed']:.3g} between {n['lower']:.3g} and {n['upper']:.3g}."] if "lower" in n else []
         said += [f"Largest loss at least {n['largest_loss']:.3g}."] if "largest_loss" in n else []
         left = "; ".join(f"{layer.name} {layer.left:.2g}" for layer in self.layers)
         return " ".join(said + [f"Entropy left after layers: {left}."] * bool(left))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two reports side by side; print it, or let a notebook display it.
+
+    Attributes:
+        before, after: The reports.
+
+    Example:
+        >>> report = Report(numbers={"risk": 0.5})
+        >>> report.compare(report).rows()
+        [('risk, training', 0.5, 0.5, 'unchanged')]
+    """
+
+    before: Report
+    after: Report
+
+    def rows(self) -> list[tuple[str, float, float, str]]:
+        """(what, before, after, the change in words) of each number that both have."""
+        found = []
+        for name, what in COMPARED.items():
+            if name in self.before.numbers and name in self.after.numbers:
+                a, b = self.before.numbers[name], self.after.numbers[name]
+                error = math.hypot(*(report.numbers.get(f"{name}_error", 0.0) for report in (self.before, self.after)))
+                found.append((what, a, b, (f"{b - a:+.3g}" + f" ± {error:.2g}" * (error > 0)) if a != b else "unchanged"))
+        return found
+
+    def advice(self) -> list[str]:
+        """Which rules fell silent, and which speak now."""
+        then, now = ([advice.rule for advice in report.advice] for report in (self.before, self.after))
+        return [f"{said}: {', '.join(rules)}" for said, rules in (("gone", [r for r in then if r not in now]),
+                                                                  ("still there", [r for r in now if r in then]),
+                                                                  ("new", [r for r in now if r not in then])) if rules]
+
+    def __str__(self) -> str:
+        width = max((len(row[0]) for row in self.rows()), default=0) + 2
+        lines = [f"{what:{width}s}{a:>8.3g}  {b:>5.3g}  {change}" for what, a, b, change in self.rows()]
+        return "\n".join([f"{'':{width}s}{'before':>8s}  {'after':>5s}  change", *lines, *self.advice()])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th scope='row'>{html.escape(what)}</th><td>{a:.3g}</td><td>{b:.3g}</td><td>{html.escape(change)}</td></tr>"
+                       for what, a, b, change in self.rows())
+        head = "".join(f"<th scope='col'>{word}</th>" for word in ("", "before", "after", "change"))
+        return (f"<table class='clt-check'><caption>Before and after</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+                f"{_listed(self.advice())}")
+
+
+COMPARED = {"risk": "risk, training", "test_risk": "risk, held out", "cooled_risk": "the same, cooled", "gap": "gap",
+            "gap_cooled": "gap, cooled", "accuracy": "accuracy, training", "test_accuracy": "accuracy, held out",
+            "progress": "share of the way", "temperature": "temperature", "lam_min": "smallest eigenvalue", "lam_max": "largest eigenvalue",
+            "energy": "gradient energy", "reach": "reach"}
+"""Numbers that a comparison shows, and what they are called there."""
+
+
+def _standing(n: Mapping[str, float], read: int) -> str:
+    """Where the risk stands between the best constant and the floor."""
+    if math.isfinite(n["test_risk"]):
+        where = (f"Risk {n['test_risk']:.3g} ± {n['test_risk_error']:.2g} on {n['test_samples']:.0f} held-out samples, "
+                 f"{n['risk']:.3g} on {read} of training")
+        constant, floor, way = n["test_constant"], n["test_floor"], n["test_progress"]
+    else:
+        where, constant, floor, way = f"Risk {n['risk']:.3g} on {read} samples", n["label_entropy"], n["floor"], n["progress"]
+    stands = f"{way:.0%} of the way to" if way >= 0 else "which is worse, far from"
+    return f"{where}; a constant prediction has {constant:.3g}, {stands} the floor {floor:.3g}."
+
+
+def _promise(n: Mapping[str, float]) -> str:
+    """What holds for samples that nobody has seen."""
+    if not math.isfinite(n["test_risk"]):
+        return "No held-out samples were given: nothing here is about new ones."
+    if math.isfinite(n["certificate_error"]):
+        wrong = 1 - n["test_accuracy"]
+        return (f"New samples of the same kind: the error rate is below {wrong + n['certificate_error']:.1%} with probability "
+                f"{1 - n['delta']:.0%}; {wrong:.1%} here, {1 - n['accuracy']:.1%} in training.")
+    return (f"New samples of the same kind: the risk is within {n['certificate_risk']:.3g} of that with probability "
+            f"{1 - n['delta']:.0%}, if no loss exceeds the largest seen, {n['test_largest_loss']:.3g}.")
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _bars(ax: plt.Axes, marks: Iterable[tuple[str, float, str]]) -> None:
+    """A bar for each finite number above zero."""
+    shown = [(name, value, plots.COLORS[color]) for name, value, color in marks if math.isfinite(value) and value >= 0]
+    ax.bar([m[0] for m in shown], [m[1] for m in shown], color=[m[2] for m in shown])
+
+
+class Line(NamedTuple):
+    """A line that a report has if it has certain numbers, whose names stand in braces."""
+
+    topic: str
+    what: str
+    needs: str
+    value: str
+    kind: str
+    meaning: str
+
+
+LINES = (
+    Line("risk", "risk, training", "risk", "{risk:.4g}", EXACT, "a mean over {read} samples"),
+    Line("risk", "accuracy, training", "accuracy", "{accuracy:.1%}", EXACT, "{read} samples"),
+    Line("risk", "best constant", "label_entropy", "{label_entropy:.3g}", EXACT, "Ent(Y): what the frequencies of the targets alone give"),
+    Line("risk", "floor from duplicates", "floor", "{floor:.3g}", EXACT,
+         "no model does better here; {conflicts:.0f} samples share their input with another target: noise or conflict, it cannot tell which"),
+    Line("risk", "share of the way", "progress", "{progress:.1%}", EXACT, "from the best constant to the floor"),
+    Line("held out", "risk", "test_risk", "{test_risk:.4g} ± {test_risk_error:.2g}", ESTIMATE, "on {test_samples:.0f} samples"),
+    Line("held out", "accuracy", "test_accuracy", "{test_accuracy:.1%} ± {test_accuracy_error:.1%}", ESTIMATE, "on the same"),
+    Line("held out", "constant from training", "test_constant", "{test_constant:.3g}", EXACT,
+         "their own best has {test_label_entropy:.3g}"),
+    Line("held out", "share of the way", "test_progress", "{test_progress:.1%}", "estimate", "from that constant to their floor {test_floor:.3g}"),
+    Line("held out", "gap of the risk", "gap", "{gap:.3g} ± {gap_error:.2g}", ESTIMATE, "held out less training"),
+    Line("held out", "gap after one temperature", "gap_cooled", "{gap_cooled:.3g} ± {gap_cooled_error:.2g}", ESTIMATE,
+         "T = {temperature:.3g} on all; risk {cooled_risk:.3g} with T from one half on the other, in turn"),
+    Line("held out", "gap of the error rate", "error_gap", "{error_gap:.1%} ± {error_gap_error:.1%}", ESTIMATE, "no temperature moves it"),
+    Line("held out", "error rate of new samples", "certificate_error", "≤ error + {certificate_error:.1%}", BOUND,
+         "with probability {shared:.0%}, for {candidates:.0f} predictor(s) fixed before these samples"),
+    Line("held out", "risk of new samples", "certificate_risk", "within {certificate_risk:.3g}", BOUND,
+         "the same, but only if no loss exceeds {test_largest_loss:.3g}, the largest seen"),
+    Line("held out", "other inputs than in training", "shift", "{shift:.2f} ± {shift_error:.2f}", ESTIMATE,
+         "of a lower bound on the total variation between them"),
+    Line("held out", "copies of training inputs", "copies", "{copies:.0f}", EXACT, "of {test_samples:.0f}, among the samples read"),
+    Line("held out", "error of five nearest neighbours", "neighbours_error", "{neighbours_error:.1%}", EXACT,
+         "a yardstick: a vote without training"),
+    Line("inside", "largest loss γ", "largest_loss", "≥ {largest_loss:.3g}", BOUND, "from these samples alone"),
+    Line("inside", "risk, where spectra were measured", "lower upper risk_probed", "{lower:.3g} ≤ {risk_probed:.3g} ≤ {upper:.3g}", BOUND,
+         "on {looked} samples, energy ratios sample by sample"),
+    Line("inside", "eigenvalues of A_x", "lam_min lam_max", "{lam_min:.3g} to {lam_max:.3g}", EXACT, "median condition {condition:.3g}"),
+    Line("inside", "gradient energy", "energy", "{energy:.3g}", EXACT, "residual {residual:.3g}, on {looked} samples"),
+    Line("inside", "gradient correlation ρ", "correlation", "{correlation:.3g}", EXACT,
+         "1 if all gradients agree, {alike:.2g} if they are orthogonal; with random signs {rho_low:.2g} to {rho_high:.2g}"),
+    Line("inside", "gain of one gradient step", "step_gain", "{step_gain:.3g} ± {step_gain_error:.2g}", ESTIMATE,
+         "length {step:.2g}; on samples that it was not computed from"),
+    Line("inside", "dead units, worst layer", "dead", "{dead:.0%}", EXACT, "zero on every sample looked at"),
+    Line("inside", "reach of the gradient", "reach", "{reach:.2g}", EXACT, "energy of the layer with the least over that with the most"),
+    Line("inside", "frozen parameters", "frozen", "{frozen:.0%}", EXACT, "have no gradient"),
+)
+"""Every line, in the order of the report."""
