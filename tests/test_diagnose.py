@@ -13,8 +13,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from clt_utils._spacing import evenly_spaced
 from clt_utils.bounds import max_loss, risk_bounds_sharp
 from clt_utils.diagnose import Layer, Watch, diagnose
+from clt_utils.diagnose import cost as cost_module
 from clt_utils.diagnose import layers as layers_module
 from clt_utils.diagnose import measure as measure_module
 from clt_utils.diagnose import watch as watch_module
@@ -193,9 +195,7 @@ class Mixing(nn.Module):
 
 
 @pytest.mark.parametrize("model, loader, words", [
-    (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), batches(), "Batch normalization is in training mode"),
     (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval(), batches(), "keeps no running statistics"),
-    (nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)), batches(), "Dropout is in training mode"),
     (nan_net(), batches(), "`2.weight`"),
     (nn.Sequential(nn.Unflatten(1, (2, 2))), batches(), "No parameter requires a gradient"),
     (nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (2, 2))), batches(), r"shape \(2, 2, 2\)"),
@@ -282,8 +282,10 @@ def test_inputs_go_by_the_name_that_the_model_has_for_them():
     x, y = whole(batches())
     report = diagnose(ByName(), [{"pixel_values": x, "labels": y}], progress=False)
     assert report.numbers == pytest.approx(diagnose(small_net(), [(x, y)], progress=False).numbers, rel=1e-5)
-    refused = diagnose(ByName(), [{"pixel_values": x, "mask": y, "labels": y}], progress=False)
-    assert "2 inputs (pixel_values, mask)" in str(refused)
+    both = diagnose(ByName(), [{"mask": y, "pixel_values": x, "number": y, "labels": y}], progress=False)
+    assert both.numbers == pytest.approx(report.numbers, rel=1e-5)
+    refused = diagnose(small_net(), [{"pixel_values": x, "more": x, "labels": y}], progress=False)
+    assert "2 inputs (pixel_values, more)" in str(refused)
 
 
 def test_as_many_samples_as_classes():
@@ -327,8 +329,11 @@ def test_inputs_of_one_number_a_sample():
     ([(torch.zeros(4, 4), torch.zeros(4), torch.zeros(4))], "a batch of 3 parts"),
     (torch.zeros(2, 4), "a tensor torch.float32 of shape (4,) as a batch"),
     (TensorDataset(torch.zeros(2, 4), torch.zeros(2)), "Let a `DataLoader` make batches"),
-    ([{"x": torch.zeros(4, 4), "label": torch.zeros(4)}], "a batch with x, label"),
-    ([(torch.zeros(4, 4), torch.zeros(4))], "float32 targets of shape (4,)"),
+    ([{"x": torch.zeros(4, 4), "answer": torch.zeros(4)}], "a batch with x, answer"),
+    ([(torch.zeros(4, 4), torch.full((4,), 0.5))], "float32 targets of shape (4,)"),
+    ([(torch.zeros(4, 4), torch.ones(4, 3))], "several labels, pass the generator `duality.BINARY`"),
+    ([(torch.zeros(4, 4), torch.randn(4, 3))], "such as `duality.SQUARED`"),
+    ([(torch.zeros(4, 4), torch.zeros(4)), (torch.zeros(4, 5), torch.zeros(4))], "shapes (4,) and (5,)"),
     ([(torch.zeros(4, 4), torch.zeros(4, 2).long())], "int64 targets of shape (4, 2)"),
     ([(torch.zeros(200, 4), torch.cat([torch.zeros(199), torch.ones(1) * 3]).long())], "labels from 0 to 3"),
     ([(torch.zeros(200, 4), torch.cat([torch.eye(3)[[0] * 199], torch.ones(1, 3)]))], "1 targets outside the domain"),
@@ -340,9 +345,13 @@ def test_loaders_that_cannot_be_read_as_pairs(loader, words):
 
 @pytest.mark.parametrize("generator", [BINARY, SQUARED, POISSON, HUBER], ids=lambda g: g.name)
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_output_and_integer_labels(generator, label):
-    report = diagnose(small_net(1), [(torch.zeros(4, 4), torch.full((4,), label))], generator, progress=False)
-    assert not report.numbers and "`targets[..., None]`" in str(report)
+def test_one_output_and_a_number_a_sample(generator, label):
+    """Where there are no classes, targets (n,) can only be means, integers too: never labels, of which 0 would be a yes."""
+    x, y = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), label)
+    plain = diagnose(small_net(1), [(x, y[:, None].float())], generator, progress=False)
+    for targets in (y, y.float(), y[:, None], y[:, None, None]):
+        report = diagnose(small_net(1), [(x, targets)], generator, progress=False)
+        assert not report.problems and report.numbers == pytest.approx(plain.numbers, rel=1e-6, nan_ok=True)
 
 
 # the model, its data and the world stay as they were
@@ -464,6 +473,12 @@ class Wrap(nn.Module):
 
 SAME = {
     "a tuple": Middle(lambda m, h: m.layer(h)[0], layer=Wrap(lambda h: (h,))),
+    "a pair": Middle(lambda m, h: m.layer(h)[0], layer=Wrap(lambda h: (h, h + 1))),
+    "two in a dict": Middle(lambda m, h: m.layer(h)["a"], layer=Wrap(lambda h: {"a": h, "b": h + 1})),
+    "nested": Middle(lambda m, h: m.layer(h)[0][0], layer=Wrap(lambda h: ((h, h + 1), h + 2))),
+    "samples in the last dimension": Middle(lambda m, h: m.layer(h).mT, layer=Wrap(lambda h: h.mT)),
+    "as many columns as samples": Middle(lambda m, h: m.layer(h)[..., 0].mT, layer=Wrap(lambda h: h.mT[..., None].expand(-1, -1, 30))),
+    "positions below samples": Middle(lambda m, h: m.layer(h).reshape(len(h), -1), layer=Wrap(lambda h: h.reshape(-1, 2))),
     "a tuple with None": Middle(lambda m, h: m.layer(h)[0], layer=Wrap(lambda h: (h, None))),
     "a dict": Middle(lambda m, h: m.layer(h)["h"], layer=Wrap(lambda h: {"h": h, "loss": None})),
     "before an in-place activation": Middle(lambda m, h: nn.functional.hardtanh_(m.layer(h), 0, 1e-9) + h.detach(), layer=nn.Linear(6, 6)),
@@ -497,14 +512,9 @@ def sequence_first(m, h):
 
 
 REFUSED = {
-    "called twice": (twice, nn.Tanh(), "which the model calls 2 times"),
-    "called in a loop": (lambda m, h: twice(m, m.layer(h)), nn.Tanh(), "which the model calls 3 times"),
     "never called": (lambda m, h: h, nn.Tanh(), "gave no tensor"),
-    "a pair": (lambda m, h: m.layer(h)[0], Wrap(lambda h: (h, h + 1)), "gave no tensor"),
-    "two in a dict": (lambda m, h: m.layer(h)["a"], Wrap(lambda h: {"a": h, "b": h}), "gave no tensor"),
-    "nested": (lambda m, h: m.layer(h)[0][0], Wrap(lambda h: ((h, h),)), "gave no tensor"),
+    "a number": (lambda m, h: h * m.layer(h), Wrap(lambda h: 1.0), "gave no tensor"),
     "in another order": (sorted_within, nn.Identity(), "with the order or the rest of the batch"),
-    "positions first, as many as samples": (sequence_first, nn.Identity(), r"outputs \(30, 15, 6\) for 15 samples"),
     "fewer rows": (lambda m, h: h + m.layer(h.mean(0, keepdim=True)) * 0, nn.Identity(), r"outputs \(1, 6\) for 30 samples"),
     "a mean that is taken out and put back": (lambda m, h: m.layer(h - h.mean(0)) + h.mean(0), nn.Identity(), "the rest of the batch"),
     "without a number": (lambda m, h: h + m.layer(h.detach() * torch.inf).clamp(-1, 1), nn.Identity(), "NaN or infinite"),
@@ -529,20 +539,27 @@ SPECTRA = {"risk_probed", "lower", "upper", "lam_min", "lam_max", "condition"}
 
 def test_many_outputs_are_told_before_the_work_and_the_rest_is_measured(monkeypatch, capsys):
     plain = diagnose(small_net(), batches(), layers=["0"], progress=False)
-    monkeypatch.setattr(measure_module, "MOST_OUTPUTS", 2)
-    said = []
-    monkeypatch.setattr(measure_module, "gradient_energy", lambda *call: said.append(capsys.readouterr().out) or gradient_energy(*call))
+    monkeypatch.setattr(cost_module, "MOST_OUTPUTS", 2)
+    said, risks = [], measure_module._risks
+    monkeypatch.setattr(measure_module, "_risks", lambda *call: said.append(capsys.readouterr().out) or risks(*call))
     report = diagnose(small_net(), batches(), layers=["0"])
     for text in (said[0], report.problems[0]):
         assert "K = 3 outputs" in text and "`structure.matrix_free_eigenvalues`" in text
-    assert set(plain.numbers) == EVERY and set(report.numbers) == EVERY - SPECTRA and report.layers == plain.layers
-    assert report.numbers == pytest.approx({name: plain.numbers[name] for name in EVERY - SPECTRA}, rel=1e-5)
+    assert re.search(r"About \d+ s and \d+ MiB", said[0])
+    found = {"lam_min", "lam_max", "eigenvalue_error", "condition"}
+    assert set(plain.numbers) == EVERY and set(report.numbers) == EVERY - SPECTRA | found and report.layers == plain.layers
+    assert report.numbers == pytest.approx(report.numbers | {name: plain.numbers[name] for name in EVERY - SPECTRA}, rel=1e-5)
+    few = torch.cat([x for x, _ in batches()])[evenly_spaced(60, 32)[evenly_spaced(32, 4)]]
+    eigenvalues = np.linalg.eigvalsh(structure_matrix(small_net(), few, dtype=torch.float64).numpy())
+    assert report.numbers["lam_min"] == pytest.approx(eigenvalues.min(), rel=1e-4)
+    assert report.numbers["lam_max"] == pytest.approx(eigenvalues.max(), rel=1e-4)
 
 
 def test_thirty_thousand_outputs():
     torch.manual_seed(0)
     report = diagnose(nn.Linear(3, 30000), [(torch.randn(4, 3), torch.arange(4))], layers=[""], probes=1, progress=False)
     assert "K = 30000 outputs" in str(report) and "7.2 GB" in str(report) and report.numbers["energy"] > 0 and report.layers
+    assert report.numbers["lam_min"] == pytest.approx(report.numbers["lam_max"], rel=1e-3)  # a linear model has (‖x‖² + 1) I
 
 
 OUT_OF_MEMORY = [RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA"), MemoryError()]
@@ -573,7 +590,9 @@ def test_what_fails_later_is_told():
 @pytest.mark.parametrize("model, words", [
     (nn.LazyLinear(3), "2 parameters have no shape yet, the first is `weight`"),
     (Wrap(lambda x: x), "No parameter requires a gradient"),
-    (Middle(lambda m, h: h.masked_fill(h > 1e9, 0), last=nn.LSTM(6, 3)), "a model whose output is"),
+    (Middle(lambda m, h: h.masked_fill(h > 1e9, 0), last=nn.LSTM(6, 3)), "the rest of the batch"),  # it takes samples for positions
+    (Middle(lambda m, h: h, last=nn.Unflatten(1, (2, 3))), "a model whose output is a tensor torch.float32 of shape (2, 2, 3)"),
+    (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)), "keeps no running statistics (`1`)"),
     (nn.Sequential(small_net(), Wrap(lambda f: f.masked_fill(torch.tensor([True, False, False]), -torch.inf))),
      "Some outputs are −∞, as of masked classes"),
     (Middle(lambda m, h: nn.functional.dropout(h)), "draws random numbers"),
@@ -583,9 +602,9 @@ def test_more_models_get_a_diagnosis(model, words):
     assert not report.numbers and words in str(report)
 
 
-@pytest.mark.parametrize("layer", ["aside", "pair"])
-def test_a_layer_without_a_tensor_is_named(layer):
-    assert f"the layer '{layer}', which gave no tensor" in str(diagnose(Aside(), batches(), layers=[layer], progress=False))
+def test_a_layer_without_a_tensor_is_named():
+    report = diagnose(Aside(), batches(), layers=["aside", "pair"], progress=False)
+    assert "the layer 'aside', which gave no tensor" in str(report) and [layer.name for layer in report.layers] == ["pair"]
 
 
 def test_watch_keeps_its_share_and_leaves_training_alone(monkeypatch):

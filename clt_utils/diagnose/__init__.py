@@ -14,32 +14,34 @@ from typing import Any
 
 from torch import nn
 
-from .._checks import require, require_integer, require_kind, require_number
+from .._checks import require_integer, require_kind, require_number
 from ..duality import SHANNON, Generator
+from .layers import named
 from .measure import report_on
 from .report import Advice, Comparison, Layer, Report
-from .samples import random_state_kept, state_problems, subject_of
+from .samples import left_as_it_was, state_problems, subject_of
 from .watch import Watch
 
 __all__ = ["Advice", "Comparison", "Layer", "Report", "Watch", "diagnose"]
 
 
 def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Generator | None = None, generator: Generator = SHANNON, *,
-             layers: Sequence[str] = (), probes: int = 32, limit: int = 2000, cells: int = 24, candidates: int = 1, delta: float = 0.05,
-             progress: bool = True) -> Report:
+             layers: str | Sequence[str] = (), probes: int = 32, limit: int = 2000, cells: int = 24, candidates: int = 1,
+             delta: float = 0.05, progress: bool = True) -> Report:
     """Say what the theory knows about a classifier or regressor.
 
-    Before the work starts, its time and memory are estimated from one sample and printed. The model is left as it was, and so is
-    the random state.
+    Before the work starts, its time and memory are estimated from one sample and printed. The model is measured in evaluation mode
+    and left as it was, and so is the random state.
 
     Args:
-        model: An ``nn.Module``; its output is a tensor (B, K), or an object or dict with ``logits``.
+        model: An ``nn.Module``; its output is a tensor (B, K), the first of a tuple, or ``logits`` of an object or dict.
         train: The samples it was trained on, a ``DataLoader`` or any iterable of pairs (inputs, targets), or of dicts with ``labels`` and
-            one input tensor. Targets are labels (B,), one-hot or not, or mean vectors (B, K).
+            what the model's ``forward`` has names for, such as ids and a mask. Targets are labels (B,) or (B, 1), one-hot or not, or mean
+            vectors (B, K). Of a ``DataLoader`` that does not shuffle, the samples are drawn from the whole data set.
         test: Held-out samples in the same form; with them the report has the gap, a temperature, a certificate, and what may be wrong
             between the two sets. A generator may stand here instead, if there are none.
         generator: The generator of the loss.
-        layers: Names of submodules that give one row a sample; their information loss is estimated, for labels only.
+        layers: Names of submodules whose information loss is estimated, for labels only, or patterns, such as ``"blocks.*"``.
         probes: Samples on which spectra and energies are measured, spread over those read.
         limit: Samples read from each loader.
         cells: Cells of the quantizer that makes features countable.
@@ -66,24 +68,18 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
     """
     held_out, generator = (None, test) if isinstance(test, Generator) else (test, generator)
     require_kind("model", model, nn.Module, "an `nn.Module`")
-    require_kind("layers", layers, (list, tuple), "a list of names of submodules")
+    require_kind("layers", layers, (list, tuple, str), "a list of names of submodules, or a pattern for some")
     for name, value, low in (("probes", probes, 1), ("limit", limit, 2), ("cells", cells, 2), ("candidates", candidates, 1)):
         require_integer(name, value, low)
     require_number("delta", delta, "(0, 1)")
     require_kind("progress", progress, bool, "True or False")
-    modules = dict(model.named_modules(remove_duplicate=False))
-    for name in layers:
-        require_kind("a layer", name, str, "the name of a submodule")
-        require(name in modules, f"the layer {name!r}", f"a submodule of the model, such as {', '.join(list(modules)[1:6])}")
-    problems = state_problems(model)
-    if problems:
-        return Report(problems=tuple(problems))
-    with random_state_kept():
-        found = subject_of(model, train, limit, generator)
-        unseen = None if held_out is None else subject_of(model, held_out, limit, generator)
+    chosen = named(model, layers)
+    with left_as_it_was(model):
+        problems = state_problems(model)
+        found = Report(problems=tuple(problems)) if problems else subject_of(model, train, limit, generator)
         if isinstance(found, Report):
             return found
-        report = report_on(found, tuple(dict.fromkeys(layers)), probes, cells, progress,
-                           None if isinstance(unseen, Report) else unseen, candidates, delta)
-        unread = [f"Held-out samples: {problem}" for problem in unseen.problems] if isinstance(unseen, Report) else []
-        return replace(report, problems=(*unread, *report.problems))
+        unseen = None if held_out is None else subject_of(model, held_out, limit, generator)
+        report = report_on(found, chosen, probes, cells, progress, None if isinstance(unseen, Report) else unseen, candidates, delta)
+        unread = () if unseen is None else unseen.problems if isinstance(unseen, Report) else unseen.notes
+        return replace(report, problems=(*(f"Held-out samples: {problem}" for problem in unread), *report.problems))

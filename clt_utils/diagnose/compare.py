@@ -13,7 +13,7 @@ from .._spacing import evenly_spaced
 from ..bounds import best_of_tail, fixed_predictor_tail
 from ..duality import SHANNON, as_mean, fenchel_young_loss
 from ..finite import number_rows
-from .samples import Subject, rows_of
+from .samples import Subject
 
 MOST_COLUMNS = 1024
 """Numbers of a sample that are looked at where whole inputs are compared: beyond, some at even spaces."""
@@ -135,13 +135,13 @@ def ordered(subject: Subject, outputs: Tensor) -> dict[str, float]:
 
 def columns(subject: Subject) -> Tensor:
     """The samples as rows (n, d) in float32, with at most ``MOST_COLUMNS`` of their numbers."""
-    x = torch.from_numpy(np.asarray(rows_of(subject.inputs), dtype=np.float32))
+    x = torch.from_numpy(np.asarray(subject.rows(), dtype=np.float32))
     return x if x.shape[1] <= MOST_COLUMNS else x[:, torch.as_tensor(evenly_spaced(x.shape[1], MOST_COLUMNS))]
 
 
 def copies(train: Subject, test: Subject, losses: Tensor) -> dict[str, float]:
     """How many held-out samples were read in training too, to the bit, and the risk of the others."""
-    both = number_rows(np.concatenate([rows_of(train.inputs), rows_of(test.inputs)]))
+    both = number_rows(np.concatenate([train.rows(), test.rows()]))
     known = torch.from_numpy(np.isin(both[len(train.targets):], both[: len(train.targets)]))
     numbers = {"copies": float(known.sum())}
     if known.any() and not known.all():

@@ -1,9 +1,7 @@
 """What is measured: risk and largest loss on the samples read, spectra and energies on some of them, before it how long it takes."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +14,14 @@ from ..finite import number_rows
 from ..interval import risk_interval, together
 from ..structure import Probe, gradient_correlation, gradient_energy, probe
 from ..structure.engine import out_of_memory
+from . import cost
 from .compare import compared, copies, halves, mean_and_error, neighbours, ordered, shift
+from .cost import without_matrices
 from .inside import inside
-from .layers import hooks, what_layers_keep
+from .layers import what_layers_keep
 from .report import Layer, Report
 from .rules import advice_on
-from .samples import Subject, one_line, rows_of
-
-MOST_OUTPUTS = 5000
-"""Outputs up to which structure matrices are formed: beyond, one takes 0.2 GB and more, and the eigenvalues of a few of them minutes."""
+from .samples import Subject, one_line
 
 
 def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, progress: bool, test: Subject | None = None,
@@ -32,22 +29,23 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
     """Measure all that can be of a subject, and of held-out samples -> the report."""
     n, K = len(subject.inputs), subject.K
     chosen = torch.as_tensor(evenly_spaced(n, probes))
-    problems = [f"Bounds and eigenvalues are not measured. {_many_outputs(K)}"] if K > MOST_OUTPUTS else []
+    problems = list(subject.notes)
     numbers: dict[str, float] = {}
     places: dict[str, str] = {}
     kept: list[Layer] = []
     try:
+        matrix, less = _formed(subject, len(chosen))
+        problems += less
         if progress:
-            _announce(subject, len(chosen), layers, problems, test)
+            _announce(subject, len(chosen), layers, problems, matrix, test)
         with tqdm(total=n + len(chosen) + (len(test.inputs) if test else 0), unit="sample", disable=not progress) as bar:
             with _spared("risk, accuracy and largest loss", problems):
                 outputs = _outputs(subject, bar)
                 numbers |= _risks(subject, outputs)
             with _spared("the floor from duplicates", problems):
                 numbers |= _floor(subject)
-            if K <= MOST_OUTPUTS:
-                with _spared("bounds and eigenvalues", problems, _many_outputs(K)):
-                    numbers |= _spectra(subject, chosen, bar)
+            with _spared("bounds and eigenvalues", problems, _many_outputs(K)):
+                numbers |= _spectra(subject, chosen, bar) if matrix else without_matrices(subject, chosen, problems)
             if "energy" not in numbers:
                 with _spared("the gradient energy", problems):
                     numbers |= _energies(subject, chosen)
@@ -108,8 +106,10 @@ def _told(what: str, problems: list[str]) -> Iterator[None]:
 
 
 def _many_outputs(K: int) -> str:
-    return (f"With K = {K} outputs one structure matrix takes {8 * K**2 / 1e9:.2g} GB, and its eigenvalues several times that. "
-            "`structure.matrix_free_eigenvalues` finds the extreme ones without the matrix, one sample at a time.")
+    return f"With K = {K} outputs one structure matrix takes {8 * K**2 / 1e9:.2g} GB, and its eigenvalues several times that. {MATRIX_FREE}"
+
+
+MATRIX_FREE = "`structure.matrix_free_eigenvalues` finds the extreme ones without the matrix, one sample at a time."
 
 
 @contextmanager
@@ -123,32 +123,27 @@ def _spared(what: str, problems: list[str], advice: str = "Try fewer samples, or
         problems.append(f"Memory ran out over {what}. {advice} ({one_line(error)})")
 
 
-def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Sequence[str], test: Subject | None) -> None:
+def _formed(subject: Subject, probes: int) -> tuple[bool, list[str]]:
+    """Whether structure matrices are formed, and what is lost if not."""
+    if subject.K > cost.MOST_OUTPUTS:
+        why = _many_outputs(subject.K)
+    elif (needed := cost.room(subject, probes, matrix=True)) > (free := cost.free_memory(subject.device)):
+        why = f"Structure matrices would take {needed / 1e9:.2g} GB of memory, and {free / 1e9:.2g} GB are free. {MATRIX_FREE}"
+    else:
+        return True, []
+    return False, [f"Bounds are not measured, and eigenvalues of {min(probes, cost.FEW)} samples only. {why}"]
+
+
+def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Sequence[str], matrix: bool,
+              test: Subject | None) -> None:
     """Print what the work will take, and what of it will not be done."""
     for problem in problems:
         print(problem)
     with _spared("the estimate", []):
-        seconds, room = _estimate(subject, probes, passes=1 + 2 * bool(layers) + (len(test.inputs) / len(subject.inputs) if test else 0))
-        print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {len(subject.inputs)} samples forward, spectra of {probes}.")
-
-
-def _estimate(subject: Subject, probes: int, passes: float) -> tuple[float, float]:
-    """Seconds and bytes for the whole work, from one sample: forward times n and probe times their number."""
-    with_matrix = subject.K <= MOST_OUTPUTS
-    measure: Callable[..., Any] = probe if with_matrix else gradient_energy
-    one = subject.part(slice(1))
-    measure(*one)  # the first call also learns the model
-    started = time.perf_counter()
-    measure(*one)
-    one_probe = time.perf_counter() - started
-    started, sizes = time.perf_counter(), []
-    modules = {name: m for name, m in subject.model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}  # these take no hooks
-    with hooks(modules, lambda _, out: sizes.append(out.numel()) if isinstance(out, Tensor) else None):
-        subject.outputs(subject.inputs[:1])
-    one_pass = time.perf_counter() - started
-    trainable = sum(p.numel() for p in subject.model.parameters() if p.requires_grad)
-    numbers = (subject.K if with_matrix else 1) * (sum(sizes) + trainable) + subject.inputs[:1].numel()
-    return one_probe * probes + passes * one_pass * len(subject.inputs), 4 * numbers + 24 * subject.K**2 * with_matrix
+        room = cost.room(subject, probes, matrix)
+        seconds = cost.seconds(subject, probes, 1 + 2 * bool(layers) + (len(test.inputs) / len(subject.inputs) if test else 0), matrix)
+        spectra = f"spectra of {probes}" if matrix else f"energies of {probes}"
+        print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {len(subject.inputs)} samples forward, {spectra}.")
 
 
 def _outputs(subject: Subject, bar: tqdm) -> Tensor:
@@ -180,7 +175,7 @@ def _floor(subject: Subject) -> dict[str, float]:
     """Ent_Φ(Y|X), Ent_Φ(Y) and how many samples share their input with another target, under the samples' distribution."""
     generator = subject.generator
     mu = as_mean(generator, subject.targets, torch.zeros(len(subject.targets), subject.K, dtype=torch.float64))
-    groups = torch.from_numpy(number_rows(rows_of(subject.inputs)))
+    groups = torch.from_numpy(number_rows(subject.rows()))
     size = torch.bincount(groups).to(mu)
     means = torch.zeros(len(size), mu.shape[1], dtype=mu.dtype).index_add(0, groups, mu) / size[:, None]
     spread = (mu - means[groups]).abs().amax(-1) > 1e-9
@@ -194,7 +189,7 @@ def _floor(subject: Subject) -> dict[str, float]:
 def _spectra(subject: Subject, chosen: Tensor, bar: tqdm) -> dict[str, float]:
     """What the structure matrices of the chosen samples tell."""
     found = []
-    for indices in chosen.split(8):
+    for indices in chosen.split(cost.together(subject.K)):
         found.append(probe(*subject.part(indices)))
         bar.update(len(indices))
     seen = Probe(**{name: torch.cat([getattr(part, name).cpu() for part in found]) for name in vars(found[0])})
@@ -202,7 +197,16 @@ def _spectra(subject: Subject, chosen: Tensor, bar: tqdm) -> dict[str, float]:
     lower, upper = risk_interval(seen, subject.generator, subject.K if subject.has_labels else None)
     measured = {"risk_probed": whole.loss, "lower": lower.mean(), "upper": upper.mean(), "lam_min": whole.lam_min, "lam_max": whole.lam_max,
                 "condition": (seen.lam_max / seen.lam_min.clamp(min=1e-300)).median(), "energy": whole.energy, "residual": whole.residual}
-    return {name: float(value) for name, value in measured.items()}
+    empty = _without_content(subject)
+    return {name: float(value) for name, value in measured.items() if name not in empty}
+
+
+def _without_content(subject: Subject) -> list[str]:
+    """What is true whatever the model: one eigenvalue a sample has condition 1, and one output and a squared loss are their own bounds."""
+    if subject.K - subject.generator.on_simplex > 1:
+        return []
+    exact = subject.K == 1 and subject.generator.strong_convexity == subject.generator.smoothness
+    return ["condition"] + ["lower", "upper"] * exact
 
 
 def _energies(subject: Subject, chosen: Tensor) -> dict[str, float]:
