@@ -15,6 +15,9 @@ from ..duality import SHANNON, as_mean, fenchel_young_loss
 from ..finite import number_rows
 from .samples import Subject
 
+MOST_CLASSES = 1000
+"""Classes up to which their best order is looked for: the table of labels and outputs has their square."""
+
 MOST_COLUMNS = 1024
 """Numbers of a sample that are looked at where whole inputs are compared: beyond, some at even spaces."""
 
@@ -122,6 +125,8 @@ def _cooled(train: Subject, test: Subject, seen: Tensor, unseen: Tensor, losses:
 def ordered(subject: Subject, outputs: Tensor) -> dict[str, float]:
     """What another order of the outputs would gain, fitted to one half of the samples and judged on the other, in turn."""
     y = subject.targets
+    if subject.K > MOST_CLASSES:
+        return {}
     gain = torch.empty(len(y), dtype=outputs.dtype)
     for learn, judge in zip(halves(len(y)), halves(len(y))[::-1]):
         f = outputs[judge]
@@ -172,6 +177,14 @@ def shift(train: Subject, test: Subject) -> dict[str, float]:
     return {"shift": hit - false, "shift_error": math.hypot(e0, e1)}
 
 
+def neighbour_votes(x: Tensor, labels: Tensor, K: int) -> Tensor:
+    """What the five nearest other inputs say of each sample's label, (n,)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    around = NearestNeighbors(n_neighbors=5).fit(x.numpy()).kneighbors(return_distance=False)  # of each sample without itself
+    return torch.nn.functional.one_hot(labels[torch.from_numpy(around)], K).sum(1).argmax(1)
+
+
 def neighbours(train: Subject, test: Subject, unseen: Tensor) -> dict[str, float]:
     """What a vote of five nearest training inputs says: of held-out labels, and of each training label without itself."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -179,9 +192,7 @@ def neighbours(train: Subject, test: Subject, unseen: Tensor) -> dict[str, float
     x, z, y = columns(train).numpy(), columns(test).numpy(), train.targets.numpy()
     wrong = torch.from_numpy(KNeighborsClassifier(5).fit(x, y).predict(z) != test.targets.numpy()).double()
     mine = (unseen.argmax(1) != test.targets).double()
-    around = KNeighborsClassifier(5).fit(x, y).kneighbors(return_distance=False)  # without arguments: of each sample without itself
-    votes = torch.nn.functional.one_hot(torch.from_numpy(y[around]), train.K).sum(1)
-    disagree = (votes.argmax(1) != train.targets).double()
+    disagree = (neighbour_votes(torch.from_numpy(x), train.targets, train.K) != train.targets).double()
     numbers = {}
     numbers["neighbours_error"] = wrong.mean().item()
     numbers["neighbours_gain"], numbers["neighbours_gain_error"] = mean_and_error(mine - wrong)

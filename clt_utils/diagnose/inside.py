@@ -19,6 +19,9 @@ WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 AT_ONCE = 64
 """Samples in one pass."""
 
+STEPS = 6
+"""Gradient steps that are tried."""
+
 DRAWS = 19
 """Draws of signs: were samples' gradients symmetric and independent, ρ would lie below the smallest of them in one case of twenty."""
 
@@ -70,38 +73,45 @@ def inside(subject: Subject, chosen: Tensor, rest: Tensor) -> tuple[dict[str, fl
     numbers: dict[str, float] = {}
     with measured(subject.model, subject.device):
         own = Thawed(subject, thaw=False)
-        numbers |= _step(own, rest)
+        numbers |= _steps(own, rest)
         frozen = sum(p.numel() for p in subject.model.parameters() if not p.requires_grad)
         numbers["frozen"] = frozen / max(sum(p.numel() for p in subject.model.parameters()), 1)
         if frozen:
-            numbers |= {f"thaw_{name}": value for name, value in _step(Thawed(subject, thaw=True), rest).items()}
+            numbers |= {f"thaw_{name}": value for name, value in _steps(Thawed(subject, thaw=True), rest).items()}
         numbers |= _signs(own, chosen)
         found, places, layers = _units(subject, rest[:AT_ONCE])
         reach, least = _reach(subject, chosen[:8], layers)
     return numbers | found | reach, places | least
 
 
-def _step(own: Thawed, rest: Tensor) -> dict[str, float]:
-    """The best step along the gradient of one half of the samples, and what it gains on the other half.
+def _steps(own: Thawed, rest: Tensor) -> dict[str, float]:
+    """A few gradient steps on one half of the samples, of lengths that lower their risk, and what they gain on the other half.
 
-    Lengths are tried around risk ÷ ‖gradient‖², with which a straight line would reach zero.
+    The first length is half of the best of those around risk ÷ ‖gradient‖², with which a straight line would reach zero.
     """
     learn, judge = rest[::2], rest[1::2]
-    gradient, start = own.gradient(learn), own.all_losses(learn).mean().item()
-    size = squares(gradient)
+    params, gradient = own.params, own.gradient(learn)
+    before, size = own.all_losses(learn).mean().item(), squares(gradient)
     if not size or not math.isfinite(size) or not len(judge):
         return {"step": 0.0, "step_gain": 0.0, "step_gain_error": 0.0}
 
-    def moved(length: float) -> dict[str, Tensor]:
-        return {name: p.detach() - length * gradient[name] for name, p in own.params.items()}
+    def risk_at(length: float) -> tuple[float, dict[str, Tensor]]:
+        moved = {name: (p - length * gradient[name]).detach().requires_grad_() for name, p in own.params.items()}
+        return own.all_losses(learn, moved).mean().item(), moved
 
-    lengths = [start / size * 2.0**k for k in range(-7, 3)]
-    risks = [own.all_losses(learn, moved(length)).mean().item() for length in lengths]
-    risk, best = min(((risk, length) for risk, length in zip(risks, lengths) if math.isfinite(risk)), default=(start, 0.0))
-    if not risk < start:
-        return {"step": 0.0, "step_gain": 0.0, "step_gain_error": 0.0}
-    gain, error = mean_and_error(own.all_losses(judge) - own.all_losses(judge, moved(best)))
-    return {"step": best, "step_gain": gain, "step_gain_error": error}
+    risks = {length: risk_at(length)[0] for length in (before / size * 2.0**k for k in range(-7, 3))}
+    length = first = min(risks, key=lambda length: risks[length] if math.isfinite(risks[length]) else math.inf) / 2
+    start, risk = own.all_losses(judge), before
+    for step in range(STEPS):
+        gradient = own.gradient(learn) if step else gradient
+        after, moved = risk_at(length)
+        if after < risk:
+            own.params, risk, length = moved, after, 1.5 * length
+        else:
+            length /= 4
+    gain, error = mean_and_error(start - own.all_losses(judge))
+    own.params = params
+    return {"step": first, "step_gain": gain, "step_gain_error": error}
 
 
 def _signs(own: Thawed, chosen: Tensor) -> dict[str, float]:

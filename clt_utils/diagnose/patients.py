@@ -4,16 +4,22 @@ What they teach is tried here: a rule that does not speak up on its disease, tha
 is seen by the tests, and the chapter's table of rules and diseases is computed from these.
 """
 
-from collections.abc import Callable
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 
 from ..data import load
 from ..duality import SHANNON
 from ..fitting import fit, risk_of
+from . import diagnose
+from .compare import best_order, best_temperature, neighbour_votes, prior_shift
+from .report import Report
 
 Pair = tuple[Tensor, Tensor]
 K = 10
@@ -102,8 +108,8 @@ def step_too_small(seed: int) -> Patient:
 
 
 def step_too_large(seed: int) -> Patient:
-    """A hundred times a good step."""
-    return _patient(seed, learning_rate=1.0, steps=30)
+    """Six steps, thirty times as long as they should be."""
+    return _patient(seed, learning_rate=0.3, steps=6)
 
 
 def dead_relus(seed: int) -> Patient:
@@ -124,7 +130,7 @@ def saturated(seed: int) -> Patient:
 
 def vanishing_depth(seed: int) -> Patient:
     """A deep plain network with PyTorch's weights, a sixth of the variance that ReLU layers need."""
-    return _patient(seed, lambda: mlp(seed, (64,) * 16), learning_rate=0.001)
+    return _patient(seed, lambda: mlp(seed, (64,) * 24), learning_rate=0.001, steps=60)
 
 
 def memorized_noise(seed: int) -> Patient:
@@ -190,7 +196,7 @@ def imbalanced(seed: int) -> Patient:
     """Of every class in training three fifths of the one before it; all are equally frequent where the model is used."""
     (x, y), _, _ = _drawn(seed, 900)
     wanted = (100 * 0.6 ** torch.arange(K)).ceil()
-    rank = torch.nn.functional.one_hot(y, K).cumsum(0).gather(1, y[:, None])[:, 0]
+    rank = one_hot(y, K).cumsum(0).gather(1, y[:, None])[:, 0]
     chosen = rank <= wanted[y]
     return _patient(seed, train=(x[chosen], y[chosen]), test=_drawn(seed, 900)[1], fresh=_drawn(seed, 900)[2])
 
@@ -239,3 +245,100 @@ class Reordered(nn.Module):
         """Outputs (B, K)."""
         f = self.net(x)[:, self.order]
         return f if self.shift is None else f + self.shift
+
+
+class Standardized(nn.Module):
+    """A network behind inputs brought to mean zero and size one."""
+
+    def __init__(self, net: nn.Module, x: Tensor) -> None:
+        super().__init__()
+        self.net, self.mean, self.size = net, x.mean(), x.std()
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (B, K)."""
+        return self.net((x - self.mean) / self.size)
+
+
+# ---- cures: what a rule says to do, done
+
+def _outputs(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return net(x)
+
+
+def _reborn(patient: Patient) -> nn.Module:
+    """Weights of variance 2 ÷ fan-in and no biases, then trained."""
+    net = patient.untrained()
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return fitted(net, patient.train, learning_rate=0.001 if len(net) > 9 else 0.01)  # type: ignore[arg-type]
+
+
+def _thawed(patient: Patient) -> nn.Module:
+    return fitted(copy.deepcopy(patient.model).requires_grad_(), patient.train)
+
+
+def _without_noise(patient: Patient) -> nn.Module:
+    x, y = patient.train
+    kept = neighbour_votes(x, y, K) == y
+    return fitted(patient.untrained(), (x[kept], y[kept]))
+
+
+def _reweighted(patient: Patient) -> nn.Module:
+    x, y = patient.test
+    f = _outputs(patient.model, x)
+    T = best_temperature(f, y)
+    return Reordered(Cooler(patient.model, T), torch.arange(K), prior_shift(f / T, one_hot(y, K).float()))
+
+
+def _stopped(patient: Patient) -> nn.Module:
+    """The best of three shorter trainings and the network as it is, chosen on the held-out samples."""
+    x, y = patient.test
+    nets = [patient.model, *(fitted(patient.untrained(), patient.train, steps=steps) for steps in (10, 20, 40))]
+    return min(nets, key=lambda net: cross_entropy(_outputs(net, x), y).item())
+
+
+def _merged(patient: Patient) -> nn.Module:
+    """Copies merged into one sample with their mean label, for the same training."""
+    x, which = patient.train[0].unique(dim=0, return_inverse=True)
+    mean = torch.zeros(len(x), K).index_add(0, which, one_hot(patient.train[1], K).float())
+    return fitted(patient.untrained(), (x, mean / mean.sum(1, keepdim=True)))
+
+
+CURES: dict[str, Callable[[Patient], nn.Module]] = {
+    "outputs in another order": lambda p: Reordered(p.model, best_order(_outputs(p.model, p.test[0]), p.test[1])),
+    "copies in the test": lambda p: p.model,  # the number was at fault
+    "worse than a constant": lambda p: fitted(p.untrained(), p.train),
+    "not trained to the end": lambda p: fitted(copy.deepcopy(p.model), p.train),
+    "dead units": _reborn,
+    "saturated units": _reborn,
+    "layers out of reach": _reborn,
+    "frozen": _thawed,
+    "large inputs": lambda p: fitted(Standardized(p.untrained(), p.train[0]), p.train),
+    "noise in the training labels": _without_noise,
+    "labels distributed otherwise": _reweighted,
+    "held-out inputs from elsewhere": lambda p: fitted(p.untrained(), (torch.cat([p.train[0], p.test[0]]),
+                                                                       torch.cat([p.train[1], p.test[1]]))),
+    "learned by heart": _stopped,
+    "wrong temperature": lambda p: Cooler(p.model, best_temperature(_outputs(p.model, p.test[0]), p.test[1])),
+    "conflicting labels": _merged,
+    "at rest, far from the floor": lambda p: fitted(mlp(0), p.train),
+}
+"""What each rule says to do, done: a patient -> a network."""
+
+
+def table(seeds: Iterable[int]) -> dict[str, dict[str, int]]:
+    """How often each rule speaks on each disease: disease -> rule -> number of seeds."""
+    found = {}
+    for name, build in DISEASES.items():
+        spoken = Counter(advice.rule for seed in seeds for advice in examined(build(seed)).advice)
+        found[name] = dict(spoken)
+    return found
+
+
+def examined(patient: Patient, probes: int = 8) -> Report:
+    """The report on a patient."""
+    return diagnose(patient.model, batches(patient.train), batches(patient.test), probes=probes, progress=False)
