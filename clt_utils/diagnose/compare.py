@@ -151,7 +151,7 @@ def copies(train: Subject, test: Subject, losses: Tensor) -> dict[str, float]:
     numbers = {"copies": float(known.sum())}
     if known.any() and not known.all():
         numbers["clean_risk"], numbers["clean_risk_error"] = mean_and_error(losses[~known])
-        numbers["copies_gain"], numbers["copies_gain_error"] = mean_and_error(losses[known])
+        numbers["copies_risk"] = losses[known].mean().item()
     return numbers
 
 

@@ -78,6 +78,7 @@ def mlp(seed: int, widths: tuple[int, ...] = (64,), activation: type[nn.Module] 
 def fitted(net: nn.Module, pair: Pair, steps: int = 120, learning_rate: float = 0.01, weight_decay: float = 0.0) -> nn.Module:
     """The same network after so many steps of Adam on all samples; labels (n,) or mean vectors (n, K)."""
     fit(net, *pair, steps=steps, loss=risk_of(SHANNON), learning_rate=learning_rate, weight_decay=weight_decay)
+    net.zero_grad()
     return net
 
 
