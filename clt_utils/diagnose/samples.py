@@ -135,6 +135,17 @@ def subject_of(model: nn.Module, loader: Iterable[Any], limit: int, generator: G
     return replace(subject, targets=targets, K=outputs.shape[1], notes=tuple(notes))
 
 
+def subject_of_few(model: nn.Module, parts: Parts, targets: Tensor, generator: Generator) -> Subject:
+    """The subject of samples that are there, or a ``ValueError`` that says why there is none."""
+    problems = state_problems(model)  # before it runs: a pass would give lazy parameters their shape
+    require(not problems, "a model that cannot be measured", "one that can", " ".join(problems))
+    subject, outputs = _tried(model, _Read(parts, targets, False, None), generator)
+    targets = _fitting(targets, outputs.shape[1], generator)
+    problems = _output_problems(outputs, targets, generator)
+    require(not problems, "samples that cannot be measured", "some that can", " ".join(problems))
+    return replace(subject, targets=targets, K=outputs.shape[1])
+
+
 @dataclass(frozen=True)
 class _Read:
     """What was read: inputs and targets on the CPU, whether the loader had more, and a sample as it came before it was padded."""
