@@ -207,7 +207,7 @@ def _imported(*names: str, install: str) -> Any:
         except ModuleNotFoundError as error:
             if not name.startswith(str(error.name)):
                 raise
-    require(False, f"no package {install}", "that it is installed", f"`pip install {install}`", ImportError)
+    require(False, f"no package {install}", "that it is installed", f"`pip install {install}`", ModuleNotFoundError)
 
 
 def _writer(tensorboard: Any) -> Any:
@@ -219,5 +219,5 @@ def _writer(tensorboard: Any) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         require(False, "no package tensorboard", "that it is installed, to write for TensorBoard", "`pip install tensorboard`, or write "
-                "a table with `csv=`.", ImportError)
+                "a table with `csv=`.", ModuleNotFoundError)
     return SummaryWriter(str(tensorboard))
