@@ -24,6 +24,11 @@ def large(n: Numbers, name: str, share: float) -> bool:
     return n[name] > share * n["label_entropy"]
 
 
+def still_gains(n: Numbers) -> bool:
+    """Whether gradient steps still gain something."""
+    return clear(n, "step_gain") and large(n, "step_gain", 0.02)
+
+
 def held_out(n: Numbers) -> float:
     """The risk on held-out samples, or what there is."""
     return n["test_risk"] if math.isfinite(n["test_risk"]) else n["risk"]
@@ -75,7 +80,7 @@ RULES = (
          "Exact, on these samples: a constant would already lower the risk by {above:.3g}.",
          "whether it was ever trained", ("outputs in another order",)),
     Rule("not trained to the end", "descent-lemma",
-         lambda n: clear(n, "step_gain") and large(n, "step_gain", 0.02),
+         still_gains,
          "Six gradient steps, the first of length {step:.2g}, still lower the risk on samples that they were not computed from.",
          "Train on; if you did, compare your step with {step:.2g}, it may be far too small.",
          "Measured, of these: {step_gain:.3g} ± {step_gain_error:.2g}.",
@@ -96,8 +101,9 @@ RULES = (
          "Give ReLU layers weights of variance 2 ÷ fan-in, or put in skips or normalization.", RERUN,
          "whether the scale of the weights or the depth itself is at fault", ("dead units", "saturated units")),
     Rule("frozen", "block-sum",
-         lambda n: n["frozen"] > 0 and clear(n, "thaw_step_gain") and n["progress"] < 0.9
-         and n["thaw_step_gain"] - max(n["step_gain"], 0) > 0.02 * n["label_entropy"],
+         lambda n: n["frozen"] > 0 and n["progress"] < 0.9 and (
+             n["frozen"] > 0.5 and n["progress"] < 0.7 and not still_gains(n)
+             or clear(n, "thaw_step_gain") and n["thaw_step_gain"] - max(n["step_gain"], 0) > 0.02 * n["label_entropy"]),
          "{frozen:.0%} of the parameters are frozen, and it has come {progress:.0%} of the way.",
          "If you did not mean that, thaw them and train on: no eigenvalue of a structure matrix falls.",
          "Measured: steps of all parameters gain {thaw_step_gain:.3g} ± {thaw_step_gain_error:.2g}, of the free ones {step_gain:.3g}.",
@@ -145,7 +151,7 @@ RULES = (
          "Exact: all training can still lower this risk by is {above_floor:.3g}.",
          "whether it is noise, or inputs that lack what the label depends on"),
     Rule("at rest, far from the floor", "gradient-correlation-factor",
-         lambda n: n["progress"] < 0.7 and not (clear(n, "step_gain") and large(n, "step_gain", 0.02)),
+         lambda n: n["progress"] < 0.7 and not still_gains(n),
          "It has come {progress:.0%} of the way and six gradient steps gain nothing more: {agreement}.",
          "Take a larger model or better inputs; longer training will not do.",
          "A vote of the five nearest training inputs errs less often by {neighbours_gain:.1%} ± {neighbours_gain_error:.1%}.",
