@@ -5,8 +5,7 @@ is seen by the tests, and the chapter's table of rules and diseases is computed 
 """
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -134,10 +133,10 @@ def vanishing_depth(seed: int) -> Patient:
     return _patient(seed, lambda: mlp(seed, (64,) * 24), learning_rate=0.001, steps=60)
 
 
-def memorized_noise(seed: int) -> Patient:
-    """Of the training labels a third is drawn anew, and all are learned by heart."""
+def memorized_noise(seed: int, share: float = 1 / 3) -> Patient:
+    """Of the training labels a share is drawn anew, and all are learned by heart."""
     (x, y), _, _ = _drawn(seed)
-    return _patient(seed, lambda: mlp(seed, (256,)), train=(x, _noisy(y, 1 / 3, seed)), steps=200)
+    return _patient(seed, lambda: mlp(seed, (256,)), train=(x, _noisy(y, share, seed)), steps=200)
 
 
 def _noisy(y: Tensor, share: float, seed: int) -> Tensor:
@@ -282,10 +281,10 @@ def _thawed(patient: Patient) -> nn.Module:
     return fitted(copy.deepcopy(patient.model).requires_grad_(), patient.train)
 
 
-def _without_noise(patient: Patient) -> nn.Module:
-    x, y = patient.train
-    kept = neighbour_votes(x, y, K) == y
-    return fitted(patient.untrained(), (x[kept], y[kept]))
+def agreeing(pair: Pair) -> Pair:
+    """The samples whose label is that of the vote of their neighbours."""
+    kept = neighbour_votes(*pair, K) == pair[1]
+    return pair[0][kept], pair[1][kept]
 
 
 def _reweighted(patient: Patient) -> nn.Module:
@@ -319,7 +318,7 @@ CURES: dict[str, Callable[[Patient], nn.Module]] = {
     "layers out of reach": _reborn,
     "frozen": _thawed,
     "large inputs": lambda p: fitted(Standardized(p.untrained(), p.train[0]), p.train),
-    "noise in the training labels": _without_noise,
+    "noise in the training labels": lambda p: fitted(p.untrained(), agreeing(p.train)),
     "labels distributed otherwise": _reweighted,
     "held-out inputs from elsewhere": lambda p: fitted(p.untrained(), (torch.cat([p.train[0], p.test[0]]),
                                                                        torch.cat([p.train[1], p.test[1]]))),
@@ -329,15 +328,6 @@ CURES: dict[str, Callable[[Patient], nn.Module]] = {
     "at rest, far from the floor": lambda p: fitted(mlp(0), p.train),
 }
 """What each rule says to do, done: a patient -> a network."""
-
-
-def table(seeds: Iterable[int]) -> dict[str, dict[str, int]]:
-    """How often each rule speaks on each disease: disease -> rule -> number of seeds."""
-    found = {}
-    for name, build in DISEASES.items():
-        spoken = Counter(advice.rule for seed in seeds for advice in examined(build(seed)).advice)
-        found[name] = dict(spoken)
-    return found
 
 
 def examined(patient: Patient, probes: int = 8) -> Report:

@@ -102,8 +102,8 @@ RULES = (
          "whether the scale of the weights or the depth itself is at fault", ("dead units", "saturated units")),
     Rule("frozen", "block-sum",
          lambda n: n["frozen"] > 0 and n["progress"] < 0.9 and (
-             n["frozen"] > 0.5 and n["progress"] < 0.7 and not still_gains(n)
-             or clear(n, "thaw_step_gain") and n["thaw_step_gain"] - max(n["step_gain"], 0) > 0.02 * n["label_entropy"]),
+             (n["frozen"] > 0.5 and n["progress"] < 0.7 and not still_gains(n))
+             or (clear(n, "thaw_step_gain") and n["thaw_step_gain"] - max(n["step_gain"], 0) > 0.02 * n["label_entropy"])),
          "{frozen:.0%} of the parameters are frozen, and it has come {progress:.0%} of the way.",
          "If you did not mean that, thaw them and train on: no eigenvalue of a structure matrix falls.",
          "Measured: steps of all parameters gain {thaw_step_gain:.3g} ± {thaw_step_gain_error:.2g}, of the free ones {step_gain:.3g}.",
