@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from .._checks import require_integer, require_kind, require_number
-from ..duality import SHANNON, Generator
+from ..duality import SHANNON, Generator, require_generator
 from .layers import named
 from .measure import report_on
 from .report import Advice, Comparison, Layer, Report
@@ -66,7 +66,10 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
         >>> report.samples, round(report.numbers["risk"], 4)
         ((8, 4), 0.6931)
     """
+    if isinstance(test, str):
+        require_generator(test)
     held_out, generator = (None, test) if isinstance(test, Generator) else (test, generator)
+    require_generator(generator)
     require_kind("model", model, nn.Module, "an `nn.Module`")
     require_kind("layers", layers, (list, tuple, str), "a list of names of submodules, or a pattern for some")
     for name, value, low in (("probes", probes, 1), ("limit", limit, 2), ("cells", cells, 2), ("candidates", candidates, 1)):
