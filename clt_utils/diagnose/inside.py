@@ -22,6 +22,12 @@ AT_ONCE = 64
 STEPS = 6
 """Gradient steps that are tried."""
 
+INSIDE = 256
+"""Samples on which steps are tried, half to step by and half to judge by."""
+
+STEPPED = 20
+"""Passes of these samples, about, that it takes."""
+
 DRAWS = 19
 """Draws of signs: were samples' gradients symmetric and independent, ρ would lie below the smallest of them in one case of twenty."""
 

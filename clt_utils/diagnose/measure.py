@@ -17,7 +17,7 @@ from ..structure.engine import out_of_memory
 from . import cost
 from .compare import compared, copies, halves, mean_and_error, neighbours, ordered, shift
 from .cost import without_matrices
-from .inside import inside
+from .inside import DRAWS, INSIDE, STEPPED, inside
 from .layers import what_layers_keep
 from .report import Layer, Report
 from .rules import advice_on
@@ -58,7 +58,7 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
     except Exception as error:  # whatever a reader's model raises belongs into the diagnosis
         return Report(problems=(f"It could not be measured: {one_line(error)}",))
     with _told("What is inside", problems):
-        found, places = inside(subject, chosen, halves(n)[0].sort()[0][:256] if n > 512 else torch.arange(n)[:256])
+        found, places = inside(subject, chosen, halves(n)[0].sort()[0][:INSIDE] if n > 2 * INSIDE else torch.arange(n)[:INSIDE])
         numbers |= found
     numbers |= _derived(numbers)
     advice = advice_on(numbers, len(chosen), kept, places)
@@ -141,7 +141,9 @@ def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Se
         print(problem)
     with _spared("the estimate", []):
         room = cost.room(subject, probes, matrix)
-        seconds = cost.seconds(subject, probes, 1 + 2 * bool(layers) + (len(test.inputs) / len(subject.inputs) if test else 0), matrix)
+        n = len(subject.inputs)
+        others = (len(test.inputs) if test else 0) + STEPPED * min(n, INSIDE) + 3 * DRAWS * probes  # a way back takes two passes
+        seconds = cost.seconds(subject, probes, 1 + 2 * bool(layers) + others / n, matrix)
         spectra = f"spectra of {probes}" if matrix else f"energies of {probes}"
         print(f"About {seconds:.0f} s and {room / 2**20:.0f} MiB: {len(subject.inputs)} samples forward, {spectra}.")
 
