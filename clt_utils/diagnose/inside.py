@@ -25,11 +25,11 @@ STEPS = 6
 INSIDE = 256
 """Samples on which steps are tried, half to step by and half to judge by."""
 
-STEPPED = 20
+STEPPED = 17
 """Passes of these samples, about, that it takes."""
 
-DRAWS = 19
-"""Draws of signs: were samples' gradients symmetric and independent, ρ would lie below the smallest of them in one case of twenty."""
+DRAWS = 9
+"""Draws of signs: were samples' gradients symmetric and independent, ρ would lie below the smallest of them in one case of ten."""
 
 
 class Thawed:
@@ -86,7 +86,7 @@ def inside(subject: Subject, chosen: Tensor, rest: Tensor) -> tuple[dict[str, fl
             numbers |= {f"thaw_{name}": value for name, value in _steps(Thawed(subject, thaw=True), rest).items()}
         numbers |= _signs(own, chosen)
         found, places, layers = _units(subject, rest[:AT_ONCE])
-        reach, least = _reach(subject, chosen[:8], layers)
+        reach, least = _reach(subject, chosen[:4], layers)
     return numbers | found | reach, places | least
 
 
@@ -105,7 +105,7 @@ def _steps(own: Thawed, rest: Tensor) -> dict[str, float]:
         moved = {name: (p - length * gradient[name]).detach().requires_grad_() for name, p in own.params.items()}
         return own.all_losses(learn, moved).mean().item(), moved
 
-    risks = {length: risk_at(length)[0] for length in (before / size * 2.0**k for k in range(-7, 3))}
+    risks = {length: risk_at(length)[0] for length in (before / size * 2.0**k for k in range(-7, 3, 2))}
     length = first = min(risks, key=lambda length: risks[length] if math.isfinite(risks[length]) else math.inf) / 2
     start, risk = own.all_losses(judge), before
     for step in range(STEPS):
