@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from clt_utils.diagnose import cost, diagnose
-from clt_utils.duality import BINARY, SQUARED
+from clt_utils.duality import BINARY, SHANNON, SQUARED
 from clt_utils.structure import probe, structure_matrix
 from tests.test_diagnose import Middle, Wrap, batches, small_net, whole
 
@@ -183,6 +183,18 @@ def test_outputs_in_other_forms(form):
 @pytest.mark.parametrize("targets, words", [(torch.arange(40) % 2, "for a yes or no pass the generator `duality.BINARY`")])
 def test_one_output_and_the_loss_of_several(targets, words):
     assert words in str(diagnose(small_net(1), [(labelled()[0], targets)], progress=False))
+
+
+@pytest.mark.parametrize("K, generator, absent", [(1, SQUARED, {"condition", "lower", "upper"}), (1, BINARY, {"condition"}),
+                                                  (2, SHANNON, {"condition"}), (2, SQUARED, set()), (3, SHANNON, set())])
+def test_what_is_true_of_any_model_is_no_finding(K, generator, absent):
+    """With one eigenvalue a sample the condition is 1, and the bounds of one number's squared loss are the loss."""
+    x, y = labelled()
+    targets = y % K if generator is SHANNON else (y[:, None] % 2).float().expand(-1, K)
+    report = diagnose(small_net(K), [(x, targets)], generator, probes=4, progress=False)
+    assert {"condition", "lower", "upper"} - report.numbers.keys() == absent and not report.problems
+    words = str(report)
+    assert ("condition of A_x" in words) == ("condition" not in absent) and "nan" not in words and "eigenvalues of A_x" in words
 
 
 # ---- the order of a loader
