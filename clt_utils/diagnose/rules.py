@@ -182,6 +182,7 @@ def advice_on(numbers: Numbers, looked: int, layers: Sequence[Layer], places: Ma
     for rule in spoken:
         if not names & set(rule.unless):
             seen, do, gain = (text.format_map(words) for text in (rule.seen, rule.do, rule.gain))
+            gain = RERUN if "nan" in gain else gain  # held-out samples were not given, and the gain not measured
             said.append(Advice(rule.name, rule.slug, seen, do, gain, rule.cannot))
     return said + forgets(layers)
 
