@@ -121,7 +121,7 @@ def test_every_form_of_the_report():
     again = json.loads(json.dumps(report.to_dict()))
     assert again["numbers"]["risk"] == report.numbers["risk"] and again["layers"][0]["name"] == "0"
     fig = report.plot()
-    assert len(fig.axes) == 2 and len(report.words().split()) > 5
+    assert len(fig.axes) == 3 and len(report.words().split()) > 5
 
 
 def test_it_says_beforehand_how_long_it_takes(capsys):
