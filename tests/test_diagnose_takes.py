@@ -21,7 +21,8 @@ def labelled(n=40, outputs=3):
 
 
 def same(report, plain):
-    assert report.numbers == pytest.approx(plain.numbers, rel=1e-4, abs=1e-7) and not report.problems, report.problems
+    assert report.numbers == pytest.approx(plain.numbers, rel=1e-4, abs=1e-7), report.problems
+    assert not report.problems and not report.notes
 
 
 # ---- texts: several inputs, by name or by place, padded or not
@@ -133,7 +134,10 @@ def test_bytes_are_read_as_numbers_up_to_one_and_the_report_says_so():
     report = diagnose(net, [(pixels, y)], layers=["1.0"], progress=False)
     plain = diagnose(net, [(pixels.float() / 255, y)], layers=["1.0"], progress=False)
     assert report.numbers == pytest.approx(plain.numbers, rel=1e-5) and report.layers == plain.layers
-    assert len(report.problems) == 1 and "divided by 255" in report.problems[0]
+    assert len(report.notes) == 1 and "divided by 255" in report.notes[0] and not report.problems
+    for form in (str(report), report._repr_html_()):
+        assert "How the samples were read:" in form and "divided by 255" in form and "What could not be measured:" not in form
+    assert report.to_dict()["notes"] == [*report.notes] and "How the samples" not in str(plain)
     takes = nn.Sequential(Wrap(lambda x: x.float() / 255), net)
     same(diagnose(takes, [(pixels, y)], progress=False), plain)
 
@@ -144,7 +148,7 @@ def test_numbers_of_another_precision(kind):
     x = (4 * x).round()
     report = diagnose(small_net(), [(x.to(kind), y)], progress=False)
     assert report.numbers == pytest.approx(diagnose(small_net(), [(x, y)], progress=False).numbers, rel=1e-5)
-    assert len(report.problems) == 1 and "turned into float32" in report.problems[0] and "255" not in report.problems[0]
+    assert len(report.notes) == 1 and "turned into float32" in report.notes[0] and "255" not in report.notes[0] and not report.problems
 
 
 @pytest.mark.parametrize("form", [lambda y: y.float(), lambda y: y[:, None], lambda y: y[:, None].double(), lambda y: y[:, None, None],
@@ -243,7 +247,8 @@ def orders():
 def test_of_a_sorted_stream_it_warns(name, stream, limit, words):
     net, generator = small_net(100), SQUARED if "numbers" in name else BINARY
     report = diagnose(net, DataLoader(stream, batch_size=10), generator, limit=limit, probes=1, progress=False)
-    assert len(report.problems) == bool(words) and all(words in problem for problem in report.problems) and "risk" in report.numbers
+    assert len(report.notes) == bool(words) and all(words in note for note in report.notes) and "risk" in report.numbers
+    assert not report.problems
 
 
 # ---- models as they are

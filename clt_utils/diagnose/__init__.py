@@ -50,7 +50,7 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
         progress: Print the estimate and show a progress bar.
 
     Returns:
-        A ``Report``; what of the model or its data cannot be measured, its ``problems`` say.
+        A ``Report``; what of the model or its data cannot be measured, its ``problems`` say, and its ``notes`` how samples were read.
 
     Raises:
         TypeError: If ``model`` is no module, or another argument is of the wrong kind.
@@ -84,5 +84,6 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
             return found
         unseen = None if held_out is None else subject_of(model, held_out, limit, generator)
         report = report_on(found, chosen, probes, cells, progress, None if isinstance(unseen, Report) else unseen, candidates, delta)
-        unread = () if unseen is None else unseen.problems if isinstance(unseen, Report) else unseen.notes
-        return replace(report, problems=(*(f"Held-out samples: {problem}" for problem in unread), *report.problems))
+        if isinstance(unseen, Report):
+            return replace(report, problems=(*(f"Held-out samples: {problem}" for problem in unseen.problems), *report.problems))
+        return replace(report, notes=(*report.notes, *(f"Held-out samples: {note}" for note in (unseen.notes if unseen else ()))))

@@ -29,7 +29,7 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
     """Measure all that can be of a subject, and of held-out samples -> the report."""
     n, K = len(subject.inputs), subject.K
     chosen = torch.as_tensor(evenly_spaced(n, probes))
-    problems = list(subject.notes)
+    problems: list[str] = []
     numbers: dict[str, float] = {}
     places: dict[str, str] = {}
     kept: list[Layer] = []
@@ -37,7 +37,7 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
         matrix, less = _formed(subject, len(chosen))
         problems += less
         if progress:
-            _announce(subject, len(chosen), layers, problems, matrix, test)
+            _announce(subject, len(chosen), layers, (*subject.notes, *problems), matrix, test)
         with tqdm(total=n + len(chosen) + (len(test.inputs) if test else 0), unit="sample", disable=not progress) as bar:
             with _spared("risk, accuracy and largest loss", problems):
                 outputs = _outputs(subject, bar)
@@ -62,7 +62,7 @@ def report_on(subject: Subject, layers: Sequence[str], probes: int, cells: int, 
         numbers |= found
     numbers |= _derived(numbers)
     advice = advice_on(numbers, len(chosen), kept, places)
-    return Report(tuple(problems), numbers, tuple(kept), tuple(advice), (n, len(chosen)), places)
+    return Report(tuple(problems), numbers, tuple(kept), tuple(advice), (n, len(chosen)), places, subject.notes)
 
 
 def _held_out(train: Subject, test: Subject, seen: Tensor, unseen: Tensor, problems: list[str], candidates: int,

@@ -92,6 +92,7 @@ def _patient(seed: int, make: Callable[[], nn.Module] | None = None, train: Pair
 
 # ---- diseases
 
+@cache
 def healthy(seed: int) -> Patient:
     """Trained as it should be."""
     return _patient(seed)

@@ -91,6 +91,7 @@ class Report:
         advice: What to try next, the most pressing first, an ``Advice`` each.
         samples: How many samples were read to train on, and on how many of them spectra were measured.
         places: Layers that numbers speak of.
+        notes: What a reader must know of how the samples were read.
 
     Example:
         >>> print(Report(problems=("No parameter requires a gradient.",)))
@@ -104,13 +105,15 @@ class Report:
     advice: tuple[Advice, ...] = ()
     samples: tuple[int, int] = (0, 0)
     places: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values; numbers that are not finite as None."""
         plain = lambda x: x if isinstance(x, str) or math.isfinite(x) else None
         return {"verdict": self.verdict(), "problems": list(self.problems), "numbers": {name: plain(x) for name, x in self.numbers.items()},
                 "layers": [{name: plain(value) for name, value in vars(layer).items()} for layer in self.layers],
-                "advice": [dict(vars(advice)) for advice in self.advice], "samples": list(self.samples), "places": dict(self.places)}
+                "advice": [dict(vars(advice)) for advice in self.advice], "samples": list(self.samples), "places": dict(self.places),
+                "notes": list(self.notes)}
 
     def to_json(self) -> str:
         """The same as text, for files and other programs."""
@@ -156,18 +159,23 @@ class Report:
         return Comparison(self, other)
 
     def __str__(self) -> str:
-        problems = [f"  - {problem}" for problem in self.problems]
         if not self.numbers:
-            return "\n".join(["Diagnosis: nothing was measured.", *problems])
+            return "\n".join(["Diagnosis: nothing was measured.", *(f"  - {problem}" for problem in self.problems)])
         rows = self.rows()
         widths = [max(len(row[i]) for row in rows) for i in (1, 2)]
         lines = [*self.verdict()]
         for topic in dict.fromkeys(row.topic for row in rows):
             lines += ["", topic.upper()] + [f"  {row.what:{widths[0]}s}  {row.value:{widths[1]}s}  {row.kind}: {row.meaning}"
                                              for row in rows if row.topic == topic]
-        missing = ["", "What could not be measured:", *problems] if problems else []
+        for heading, said in self._remarks():
+            lines += ["", heading, *(f"  - {remark}" for remark in said)]
         advice = ["", "What to try next:", *(f"  {i}. {advice}" for i, advice in enumerate(self.advice, 1))] if self.advice else []
-        return "\n".join([*lines, *missing, *advice])
+        return "\n".join([*lines, *advice])
+
+    def _remarks(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What stands below the numbers, under its heading."""
+        return [(heading, said) for heading, said in (("How the samples were read:", self.notes),
+                                                      ("What could not be measured:", self.problems)) if said]
 
     def _repr_html_(self) -> str:
         if not self.numbers:
@@ -180,10 +188,10 @@ class Report:
                 cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[2:])
                 table += f"<tr><th scope='row'>{html.escape(row.what)}</th>{cells}</tr>"
             table += "</tbody>"
-        missing = f"<p><strong>What could not be measured:</strong></p>{_listed(self.problems)}" if self.problems else ""
+        remarks = "".join(f"<p><strong>{heading}</strong></p>{_listed(said)}" for heading, said in self._remarks())
         advice = f"<p><strong>What to try next:</strong></p>{_listed(map(str, self.advice))}" if self.advice else ""
         return (f"{verdict}<table class='clt-check'><caption>What the theory says about this model</caption>{table}</table>"
-                f"{missing}{advice}")
+                f"{remarks}{advice}")
 
     def plot(self) -> Figure:
         """One figure: the risk between floor and constant, in training and held out; its bounds; and what layers keep of the label.
@@ -285,8 +293,8 @@ def _standing(n: Mapping[str, float], read: int) -> str:
         constant, floor, way = n["test_constant"], n["test_floor"], n["test_progress"]
     else:
         where, constant, floor, way = f"Risk {n['risk']:.3g} on {read} samples", n["label_entropy"], n["floor"], n["progress"]
-    stands = f"{way:.0%} of the way to" if way >= 0 else "which is worse, far from"
-    return f"{where}; a constant prediction has {constant:.3g}, {stands} the floor {floor:.3g}."
+    stands = f"it has come {way:.0%} of the way from there to" if way >= 0 else "it does not do better than that, far from"
+    return f"{where}; a constant prediction has {constant:.3g}, and {stands} the floor {floor:.3g}."
 
 
 def _promise(n: Mapping[str, float]) -> str:

@@ -148,7 +148,7 @@ RULES = (
          lambda n: large(n, "floor", 0.05),
          "{conflicts:.0f} samples share their input with another target: no model gets below {floor:.3g} on these samples.",
          "Merge copies into one sample with their mean target, and train no longer than to that floor.",
-         "Exact: all training can still lower this risk by is {above_floor:.3g}.",
+         "Exact: training can lower this risk by no more than {above_floor:.3g}.",
          "whether it is noise, or inputs that lack what the label depends on"),
     Rule("at rest, far from the floor", "gradient-correlation-factor",
          lambda n: n["progress"] < 0.7 and not still_gains(n),
