@@ -163,7 +163,7 @@ def overconfident(seed: int) -> Patient:
 
 def underfit(seed: int) -> Patient:
     """All passes through one linear unit."""
-    return _patient(seed, lambda: mlp(seed, (1,), nn.Identity), steps=600, learning_rate=0.03)
+    return _patient(seed, lambda: mlp(seed, (1,), nn.Identity), steps=300, learning_rate=0.03)
 
 
 def shifted_test(seed: int) -> Patient:
