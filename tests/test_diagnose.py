@@ -487,11 +487,6 @@ def sorted_within(m, h):
     return m.layer(h[order])[order.argsort()]
 
 
-def sequence_first(m, h):
-    """As many positions as samples in the first batch, where no shape tells."""
-    return m.layer(h[None] * torch.linspace(0, 1, 30)[:, None, None]).mean(0)
-
-
 REFUSED = {
     "never called": (lambda m, h: h, nn.Tanh(), "gave no tensor"),
     "a number": (lambda m, h: h * m.layer(h), Wrap(lambda h: 1.0), "gave no tensor"),
