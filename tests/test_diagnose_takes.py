@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_diagnose import Middle, Wrap, batches, small_net, whole
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from clt_utils.diagnose import cost, diagnose
 from clt_utils.duality import BINARY, SHANNON, SQUARED
 from clt_utils.structure import probe, structure_matrix
-from tests.test_diagnose import Middle, Wrap, batches, small_net, whole
 
 
 def labelled(n=40, outputs=3):

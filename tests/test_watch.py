@@ -9,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_diagnose import batches, small_net, whole
+from test_diagnose_takes import Text, texts
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -16,8 +18,6 @@ from clt_utils.diagnose import Watch, cost
 from clt_utils.diagnose import watch as watch_module
 from clt_utils.duality import SQUARED
 from clt_utils.structure import gradient_energy, probe
-from tests.test_diagnose import batches, small_net, whole
-from tests.test_diagnose_takes import Text, texts
 
 
 def few(n=6):
