@@ -329,11 +329,6 @@ def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
     assert b"/StructElem" not in (tmp_path / "book.pdf").read_bytes(), "small objects are packed"
 
 
-def test_what_is_no_chromium_pdf_is_not_packed():
-    with pytest.raises(ValueError, match="plain table"):
-        publish.packed(b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\nstartxref\n9\n%%EOF")
-
-
 @pytest.mark.parametrize("entry, status", [
     ({"status": "working", "info": ""}, 0),
     ({"status": "broken", "info": "404 Client Error: Not Found for url: https://example.org"}, 1),

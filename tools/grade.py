@@ -339,7 +339,7 @@ def what_holds(room: Room) -> set[str]:
     """What the room keeps out on this machine, tried by a submission that tries: "network", "files", "writing", "processes"."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address, port = server.getsockname()
-        hidden = room.hide[-1] if room.hide else ""
+        hidden = [*room.hide, *(str(folder) for folder in HIDDEN if folder.is_dir())]
         probe = PROBE.format(address=address, port=port, hidden=hidden, outside=str(Path(room.folder.name).parent), parent=os.getpid())
         return set(ast.literal_eval(room.run([probe], {}, 60, show="found")["shown"] or "[]"))
 

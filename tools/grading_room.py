@@ -33,12 +33,12 @@ try:
     socket.create_connection(({address!r}, {port}), timeout=2).close()
 except OSError:
     found.append("network")
-try:
-    hidden = [os.path.join({hidden!r}, name) for name in os.listdir({hidden!r})]
-    [open(path).read() for path in hidden if os.path.isfile(path)]
-    found += [] if hidden else ["files"]
-except OSError:
-    found.append("files")
+def readable(folder):
+    try:
+        return [name for name in os.listdir(folder) if os.access(os.path.join(folder, name), os.R_OK)]
+    except OSError:
+        return []
+found += [] if any(map(readable, {hidden!r})) else ["files"]
 try:
     open(os.path.join({outside!r}, ".written-by-a-submission"), "w").close()
     os.remove(os.path.join({outside!r}, ".written-by-a-submission"))

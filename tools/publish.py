@@ -6,16 +6,12 @@
 
 import json
 import os
-import re
 import shutil
-import struct
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib.metadata import version
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -44,6 +40,7 @@ def find_chromium() -> str:
 
 def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
     """Print the book, or some of its pages, with Chromium, twice: the first time tells on which page each chapter starts, and is quick."""
+    import pikepdf
     from playwright.sync_api import sync_playwright
     from pypdf import PdfReader
 
@@ -69,58 +66,10 @@ def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
         page.evaluate("""starts => { document.body.classList.remove('draft'); document.querySelectorAll('.contents a').forEach(link => {
             link.lastElementChild.textContent = starts[decodeURIComponent(link.hash.slice(1))] ?? '' }) }""", starts)
         page.pdf(path=target, **look, outline=True, tagged=True)
-    target.write_bytes(packed(target.read_bytes()))
+    with pikepdf.open(target, allow_overwriting_input=True) as document:  # the tags for screen readers are many small objects: pack them
+        document.save(target, object_stream_mode=pikepdf.ObjectStreamMode.generate)
     source.unlink()
     print(f"{target}: {len(PdfReader(target).pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
-
-
-def packed(document: bytes) -> bytes:
-    """The same PDF with its small objects in compressed streams: what a screen reader follows is a third of what Chromium writes.
-
-    Raises:
-        ValueError: If the document is not written as Chromium does it, with one plain table of objects.
-    """
-    found, trailer = objects(document)
-    count = max(found) + 1
-    out, where = bytearray(b"%PDF-1.5\n%\xd3\xeb\xe9\xe1\n"), {}
-    small = [(number, body) for number, body in found.items() if not body.endswith(b"endstream")]
-    for number, body in found.items():
-        if body.endswith(b"endstream"):
-            where[number] = (1, len(out), 0)
-            out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    for stream, begin in enumerate(range(0, len(small), 500), count):
-        batch = small[begin:begin + 500]
-        offsets = accumulate((len(body) + 1 for _, body in batch), initial=0)
-        head = b" ".join(b"%d %d" % (number, offset) for (number, _), offset in zip(batch, offsets, strict=False)) + b"\n"
-        where |= {number: (2, stream, i) for i, (number, _) in enumerate(batch)} | {stream: (1, len(out), 0)}
-        out += compressed(stream, b"/Type /ObjStm /N %d /First %d" % (len(batch), len(head)), head + b"\n".join(body for _, body in batch))
-    last, start = max(where) + 1, len(out)
-    where[last] = (1, start, 0)
-    entries = re.sub(rb"/Size \d+", b"/Size %d" % (last + 1), trailer)
-    rows = b"".join(struct.pack(">BIH", *where.get(number, (0, 0, 0))) for number in range(last + 1))
-    out += compressed(last, b"%s /Type /XRef /W [1 4 2]" % entries, rows)
-    return bytes(out + b"startxref\n%d\n%%%%EOF\n" % start)
-
-
-def objects(document: bytes) -> tuple[dict[int, bytes], bytes]:
-    """The objects of a PDF by their numbers, and the entries of its trailer."""
-    table = int(document[document.rindex(b"startxref") + 9:].split()[0])
-    lines = re.match(rb"xref\s+0 (\d+)\s+", document[table:table + 40])
-    if not lines:
-        raise ValueError("Given: a PDF without a plain table of objects. Expected: one as Chromium writes it.")
-    rows = [document[begin:begin + 20] for begin in range(table + lines.end(), table + lines.end() + 20 * int(lines[1]), 20)]
-    places = sorted((int(row[:10]), number) for number, row in enumerate(rows) if row[17:18] == b"n")
-    found = {}
-    for (place, number), (end, _) in zip(places, [*places[1:], (table, 0)], strict=True):
-        whole = document[place:end]
-        found[number] = whole[whole.index(b"obj") + 3:whole.rindex(b"endobj")].strip()
-    trailer = document[document.index(b"trailer", table) + 7:document.rindex(b"startxref")].strip()
-    return found, trailer.removeprefix(b"<<").removesuffix(b">>")
-
-
-def compressed(number: int, entries: bytes, data: bytes) -> bytes:
-    data = zlib.compress(data, 9)
-    return b"%d 0 obj\n<<%s /Filter /FlateDecode /Length %d>>\nstream\n%s\nendstream\nendobj\n" % (number, entries, len(data), data)
 
 
 def whole_book(names: list[str] | None = None) -> BeautifulSoup:
