@@ -115,14 +115,14 @@ def watched(traces: Sequence[Columns], window: int) -> Figure:
     for ax, names, title in zip(axes, (("upper", "upper_sharp", "risk", "lower_sharp", "lower"), ("lam_max", "lam_min", "energy")),
                                 (r"risk $\hat R$ and its bounds", r"eigenvalues $\lambda$, energy $\hat E$")):
         for name in names:  # hues belong to the bounds; eigenvalues and energy share black and differ in their dashes
-            draw_curve(ax, traces, name, "epoch", POINTS // 4, **WATCHED.get(name, {}))
+            draw_curve(ax, traces, name, "epoch", POINTS // 6, **WATCHED.get(name, {}))
         log_scale(ax)
         ax.minorticks_off()
         ax.set(title=f"{title}\n(log scale)")
     length = min(len(trace["epoch"]) for trace in traces)
     require_integer("window", window, 2, length)
     middle = np.lib.stride_tricks.sliding_window_view(traces[0]["epoch"][:length], window).mean(-1)
-    drawn = evenly_spaced(len(middle), POINTS // 4)
+    drawn = evenly_spaced(len(middle), POINTS // 6)
     for name in ("lower_sharp", "upper", "upper_sharp"):
         local = np.array([local_pearson(trace["risk"][:length], trace[name][:length], window) for trace in traces])[:, drawn]
         axes[2].plot(middle[drawn], np.median(local, axis=0), **CURVES[name])
