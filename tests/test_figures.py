@@ -11,7 +11,7 @@ from clt_utils import figures
 
 
 def test_a_watched_network_has_its_local_correlations_at_the_middle_of_the_windows():
-    given = traces(seeds=3, steps=40)
+    given = traces(seeds=3, steps=30)
     for i, trace in enumerate(given):
         trace["epoch"] = trace["step"] / 8
         trace["upper"] = 2.0 + np.sin(trace["step"] + i)
