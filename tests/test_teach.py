@@ -111,8 +111,8 @@ def test_each_question_counts_and_an_answer_that_fits_the_example_does_not(name,
             cell.source = code
     result, asked = graded(built(name), student), make_assignments.questions(name)
     expected = {q: entry["points"] if q in ("q1", "q2", "q3") else entry["shown"] if q == cheated else 0 for q, entry in asked.items()}
-    assert {q: seen["points"] for q, seen in result["questions"].items()} == expected
-    assert 0 < result["total"] == sum(expected.values()) < 20
+    assert {q: seen["points"] for q, seen in result.questions.items()} == expected
+    assert 0 < result.total == sum(expected.values()) < 20
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)
@@ -190,7 +190,7 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
     tiny_assignment(tmp_path / "built")
     folder = tmp_path / "handed in"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)
-    (folder / ".ipynb_checkpoints" / "copy.ipynb").write_text("not looked at")
+    (folder / ".ipynb_checkpoints" / "copy.ipynb").write_text("not looked at", encoding="utf-8")
     for name, (what, *_) in ODD.items():
         (folder / f"{name}.ipynb").write_bytes(what if isinstance(what, bytes) else submission({**RIGHT, **what}))
     monkeypatch.setattr(grade, "BUILT", tmp_path / "built")
@@ -221,7 +221,7 @@ def test_no_solution_is_refused(name, built):
 
 
 def test_a_submission_reaches_neither_network_nor_files_nor_processes(tmp_path):
-    (tmp_path / "another.ipynb").write_text("{}")
+    (tmp_path / "another.ipynb").write_text("{}", encoding="utf-8")
     with grade.Room([tmp_path]) as opened:
         held = grade.what_holds(opened)
     if shutil.which("unshare") and not subprocess.run(["unshare", "-rnmpf", "true"], capture_output=True).returncode:
@@ -245,7 +245,8 @@ def test_a_submission_that_was_stopped_leaves_nothing_running():
 
 def descendants(process):
     """The processes below one, those that have ended apart."""
-    stats = [path.read_text().rpartition(")")[2].split()[:2] + [int(path.parent.name)] for path in Path("/proc").glob("[0-9]*/stat")]
+    stats = [path.read_text(encoding="utf-8").rpartition(")")[2].split()[:2] + [int(path.parent.name)]
+             for path in Path("/proc").glob("[0-9]*/stat")]
     parents = {number: int(parent) for state, parent, number in stats if state != "Z"}
     found = [process]
     for number in found:
@@ -259,7 +260,7 @@ def test_grading_says_what_is_missing(tmp_path, monkeypatch):
     folder.mkdir()
     with pytest.raises(SystemExit, match=r"no \.ipynb"):
         grade.main([str(folder)])
-    (folder / "one.ipynb").write_text("{}")
+    (folder / "one.ipynb").write_text("{}", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"make assignments"):
         grade.main([str(folder)])
     with pytest.raises(SystemExit, match=r"hidden while they run"):

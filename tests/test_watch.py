@@ -137,7 +137,7 @@ def test_models_that_cannot_be_measured(net, words):
 
 def test_rows_in_a_file_each_as_soon_as_it_is_there(tmp_path):
     path = tmp_path / "run.csv"
-    path.write_text("of an older run")
+    path.write_text("of an older run", encoding="utf-8")
     watch = watched(csv=path)
     for step in range(3):
         watch(step)

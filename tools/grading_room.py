@@ -106,11 +106,11 @@ def shut_in(hide: list[str], room: Path) -> None:
     c = libc()
     if not hasattr(c, "unshare") or c.unshare(NEWUSER | NEWNS | NEWPID | NEWNET):
         return
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="utf-8")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="utf-8")
     mount(None, "/", None, RECURSIVE | PRIVATE)
-    points = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
     for _, _, _, _, place, options, *_ in points:
         if not place.startswith("/proc"):
             mount(None, place.replace("\\040", " "), None,

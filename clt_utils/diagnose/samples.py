@@ -139,6 +139,7 @@ def subject_of_few(model: nn.Module, parts: Parts, targets: Tensor, generator: G
     """The subject of samples that are there, or a ``ValueError`` that says why there is none."""
     problems = state_problems(model)  # before it runs: a pass would give lazy parameters their shape
     require(not problems, "a model that cannot be measured", "one that can", " ".join(problems))
+    parts, targets = {name: part.cpu() for name, part in parts.items()}, targets.cpu()  # where samples wait, wherever the model lives
     subject, outputs = _tried(model, _Read(parts, targets, False, None), generator)
     targets = _fitting(targets, outputs.shape[1], generator)
     problems = _output_problems(outputs, targets, generator)
