@@ -48,7 +48,8 @@ def opened(browser, url, scheme="light", viewport=DESKTOP, motion="no-preference
     page.set_default_timeout(HANGS)
     page.asked_for, page.errors = [], []
     page.on("request", lambda request: page.asked_for.append(request.url))
-    page.on("requestfailed", lambda request: page.errors.append(f"failed: {request.url}"))
+    page.on("requestfailed", lambda request: request.failure == "net::ERR_ABORTED"  # by walking on to another page
+            or page.errors.append(f"failed: {request.url}"))
     page.on("response", lambda response: response.ok or page.errors.append(f"{response.status}: {response.url}"))
     page.on("console", lambda message: message.type in ("error", "warning") and page.errors.append(message.text))
     page.on("pageerror", lambda error: page.errors.append(str(error)))

@@ -223,6 +223,6 @@ def test_the_readme_says_what_to_type_without_make():
     for written, meant in {"\\\n\t\t": "", '"$(CURDIR)/_toc.yml"': "_toc.yml", "$(CORES)": "2", "$(BIN)": ".venv/bin"}.items():
         makefile = makefile.replace(written, meant)
     typed = commands.splitlines()
-    assert typed[0] == "python3 tools/install.py" and len(typed) == 5
+    assert typed[0] == "python3 tools/install.py" and len(typed) == 4
     for line in typed[1:]:
         assert line in makefile, f"Given: `{line}` in README.md. Expected: a command of the Makefile."
