@@ -20,8 +20,13 @@ from .plots import COLORS, CURVES, POINTS, Columns, draw_curve, legend, log_scal
 # ---- runs seen together
 
 def _require_groups(groups: object) -> None:
-    require_kind("groups", groups, dict, "a dict with at least one group, by its title")
-    require(groups, "no group", "a dict with at least one group, by its title")
+    _require_entries("groups", groups, "a dict with at least one group, by its title")
+
+
+def _require_entries(name: str, entries: object, kind: str) -> None:
+    """Refuse what is not a dict with at least one entry."""
+    require_kind(name, entries, dict, kind)
+    require(entries, f"no {name}", kind)
 
 
 def side_by_side(groups: dict[str, Sequence[Columns]], names: Sequence[str] = ("upper_sharp", "risk", "lower_sharp")) -> Figure:
@@ -246,8 +251,7 @@ def time_against_arithmetic(machines: dict[str, tuple[dict[str, Any], float]]) -
 
 def _require_pairs(name: str, pairs: Any, kind: str) -> None:
     """Refuse what is not a dict of pairs with at least one."""
-    require_kind(name, pairs, dict, kind)
-    require(pairs, f"no {name}", kind)
+    _require_entries(name, pairs, kind)
     for pair in pairs.values():
         require(isinstance(pair, (list, tuple)) and len(pair) == 2, f"{shown(pair)} among the {name}", kind)
 

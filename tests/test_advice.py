@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy
 from clt_utils.bounds import best_of_tail, fixed_predictor_tail
 from clt_utils.diagnose import Report, diagnose
 from clt_utils.diagnose.__main__ import main
-from clt_utils.diagnose.compare import best_order, best_temperature, halves
+from clt_utils.diagnose.compare import best_order, halves
 from clt_utils.diagnose.patients import CURES, DISEASES, batches, examined, healthy, mlp, overconfident
 from clt_utils.diagnose.rules import RULES, advice_on
 from clt_utils.duality import SQUARED
+from clt_utils.fitting import best_temperature
 from clt_utils.ledger import statements
 
 FIRST = {"not trained": "not trained to the end", "step too small": "not trained to the end", "step too large": "worse than a constant",

@@ -160,6 +160,7 @@ CALLS = {
     "models.dense": lambda: dict(widths=[3, 4, 2], dropout=0.5),
     "fitting.fit": lambda: dict(net=linear(), inputs=INPUTS, targets=LABELS, steps=2, loss=nn.functional.cross_entropy, learning_rate=0.1,
                                 weight_decay=0.1, schedule="cosine", on_step=lambda step, outputs: None),
+    "fitting.best_temperature": lambda: dict(outputs=torch.tensor([[2.0, 0.0], [0.0, 1.0]]), targets=torch.tensor([0, 1])),
     "fitting.risk_of": lambda: dict(generator=SHANNON),
     "fitting.population_risk": lambda: dict(outputs=torch.zeros(2, 2), joint=torch.tensor(JOINT)),
     "provenance.code_hash": lambda: dict(module="clt_utils.training"),

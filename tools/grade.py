@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,15 +120,15 @@ def refused(cells: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
                 names = [node.attr]
             bad = REFUSED_NAMES if isinstance(node, ast.Name | ast.Attribute) else REFUSED | REFUSED_NAMES
             for name in (bad & set(names)) - set(allowed):
-                if (name, cell.strip()) != ("otter", given_cell(cell)):
+                if name != "otter" or not starts_otter(cell):
                     found[f"{'a command of the shell' if name == 'get_ipython' else name} (code cell {number})"] = None
     return list(found)
 
 
-def given_cell(cell: str) -> str:
-    """The cell itself if it only starts Otter, as the first cell of every assignment does; else nothing."""
+def starts_otter(cell: str) -> bool:
+    """Whether the cell does nothing but start Otter, as the first cell of every assignment does."""
     lines = [line for line in cell.strip().splitlines() if line and not line.startswith("#")]
-    return cell.strip() if len(lines) == 2 and lines[0] == "import otter" and lines[1].startswith("grader = otter.Notebook(") else ""
+    return len(lines) == 2 and lines[0] == "import otter" and lines[1].startswith("grader = otter.Notebook(")
 
 
 def load_tests(autograder: Path) -> dict[str, dict[str, Any]]:
@@ -414,9 +415,7 @@ def summary(results: list[Graded]) -> str:
     """A line a submission, and how many of each kind."""
     wide = max(len(result.file) for result in results)
     lines = [f"{r.file:{wide}}  {r.status:10}  {r.total:4g} of {r.possible:g}  {r.remark}".rstrip() for r in results]
-    kinds: dict[str, int] = {}
-    for result in results:
-        kinds[result.status] = kinds.get(result.status, 0) + 1
+    kinds = Counter(result.status for result in results)
     lines.append(f"{len(results)} submissions: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
     return "\n".join(lines)
 

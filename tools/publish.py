@@ -68,8 +68,9 @@ def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
         page.pdf(path=target, **look, outline=True, tagged=True)
     with pikepdf.open(target, allow_overwriting_input=True) as document:  # the tags for screen readers are many small objects: pack them
         document.save(target, object_stream_mode=pikepdf.ObjectStreamMode.generate)
+        count = len(document.pages)
     source.unlink()
-    print(f"{target}: {len(PdfReader(target).pages)} pages, {target.stat().st_size / 1e6:.1f} MB")
+    print(f"{target}: {count} pages, {target.stat().st_size / 1e6:.1f} MB")
 
 
 def whole_book(names: list[str] | None = None) -> BeautifulSoup:

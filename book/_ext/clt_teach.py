@@ -132,6 +132,7 @@ class Part(NamedTuple):
     statements: list[str]
 
 
+@functools.cache
 def weeks() -> list[dict[str, Any]]:
     """The plan, its parts as ``Part``."""
     plan = yaml.safe_load((TEACH / "course-plan.yml").read_text(encoding="utf-8"))

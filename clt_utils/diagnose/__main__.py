@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = diagnose(model, train, test, GENERATORS[options.generator], layers=options.layers, probes=options.probes,
                       limit=options.limit, candidates=options.candidates)
     print(report)
-    for path, text in ((options.json, report.to_json()), (options.html, report._repr_html_())):
+    for path, text in ((options.json, report.to_json), (options.html, report._repr_html_)):
         if path:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text(), encoding="utf-8")
     return int(not report.numbers)
 
 

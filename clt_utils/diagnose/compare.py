@@ -13,6 +13,7 @@ from .._spacing import evenly_spaced
 from ..bounds import best_of_tail, fixed_predictor_tail
 from ..duality import SHANNON, as_mean, fenchel_young_loss
 from ..finite import number_rows
+from ..fitting import best_temperature
 from .samples import Subject
 
 MOST_CLASSES = 1000
@@ -28,26 +29,18 @@ def halves(n: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def in_turn(n: int) -> list[tuple[Tensor, Tensor]]:
+    """Two halves of n samples, once to learn from the first and judge by the second, once the other way."""
+    first, second = halves(n)
+    return [(first, second), (second, first)]
+
+
 def mean_and_error(x: Tensor) -> tuple[float, float]:
     """The mean of samples and its standard error, inf for one."""
     return x.mean().item(), x.std().item() / math.sqrt(len(x)) if len(x) > 1 else math.inf
 
 
 # ---- what can be fitted to held-out outputs
-
-def best_temperature(outputs: Tensor, targets: Tensor) -> float:
-    """The temperature within [1/64, 64] by which outputs (n, K) divided have the smallest cross-entropy (slug ``fy-temperature``).
-
-    The risk is convex in the inverse temperature, with the slope mean ⟨p − μ, f⟩, whose sign is followed.
-    """
-    mu = as_mean(SHANNON, targets, outputs)
-    low, high = math.log(1 / 64), math.log(64)
-    for _ in range(30):
-        middle = (low + high) / 2
-        rising = (((math.exp(middle) * outputs).softmax(-1) - mu) * outputs).sum() > 0
-        low, high = (low, middle) if rising else (middle, high)
-    return math.exp(-(low + high) / 2)
-
 
 def best_order(outputs: Tensor, labels: Tensor) -> Tensor:
     """Which output stands for which label (K,), so that the most samples are right."""
@@ -108,9 +101,9 @@ def _bregman_to(test: Subject, mean: Tensor, outputs: Tensor) -> float:
 def _cooled(train: Subject, test: Subject, seen: Tensor, unseen: Tensor, losses: Tensor) -> dict[str, float]:
     """One temperature, and then the frequencies of the labels, fitted to one half of the held-out samples and judged on the other."""
     y = test.targets
-    fits = [best_temperature(unseen[half], y[half]) for half in halves(len(y))]
     cooled, shifted = torch.empty_like(losses), torch.empty_like(losses)
-    for T, learn, judge in zip(fits, halves(len(y)), halves(len(y))[::-1]):
+    for learn, judge in in_turn(len(y)):
+        T = best_temperature(unseen[learn], y[learn])
         cooled[judge] = fenchel_young_loss(SHANNON, y[judge], unseen[judge] / T)
         by = prior_shift(unseen[learn] / T, as_mean(SHANNON, y[learn], unseen[learn]))
         shifted[judge] = fenchel_young_loss(SHANNON, y[judge], unseen[judge] / T + by)
@@ -128,7 +121,7 @@ def ordered(subject: Subject, outputs: Tensor) -> dict[str, float]:
     if subject.K > MOST_CLASSES:
         return {}
     gain = torch.empty(len(y), dtype=outputs.dtype)
-    for learn, judge in zip(halves(len(y)), halves(len(y))[::-1]):
+    for learn, judge in in_turn(len(y)):
         f = outputs[judge]
         other = fenchel_young_loss(SHANNON, y[judge], f[:, best_order(outputs[learn], y[learn])])
         gain[judge] = fenchel_young_loss(SHANNON, y[judge], f) - other
@@ -170,7 +163,7 @@ def shift(train: Subject, test: Subject) -> dict[str, float]:
         x = x @ torch.pca_lowrank(x, 50, niter=2)[2]
     x = (x / x.std(0).clamp(min=1e-6)).double()
     said = torch.zeros(len(x), dtype=torch.double)
-    for learn, judge in zip(halves(len(x)), halves(len(x))[::-1]):
+    for learn, judge in in_turn(len(x)):
         rule = LogisticRegression(C=0.1, class_weight="balanced", max_iter=200).fit(x[learn].numpy(), unseen[learn].numpy())
         said[judge] = torch.from_numpy(rule.predict(x[judge].numpy())).double()
     (hit, e1), (false, e0) = mean_and_error(said[unseen]), mean_and_error(said[~unseen])

@@ -75,7 +75,7 @@ def squares(gradient: dict[str, Tensor]) -> float:
 
 
 def inside(subject: Subject, chosen: Tensor, rest: Tensor) -> tuple[dict[str, float], dict[str, str]]:
-    """All of it -> numbers, and the layers that they speak of; ``chosen`` are the probed samples, ``rest`` up to 512 others."""
+    """All of it -> numbers, and the layers that they speak of; ``chosen`` are the probed samples, ``rest`` up to ``INSIDE`` others."""
     numbers: dict[str, float] = {}
     with measured(subject.model, subject.device):
         own = Thawed(subject, thaw=False)

@@ -187,7 +187,6 @@ def _floor(subject: Subject) -> dict[str, float]:
             "conflicts": float(spread.sum())}
 
 
-
 def _spectra(subject: Subject, chosen: Tensor, bar: tqdm) -> dict[str, float]:
     """What the structure matrices of the chosen samples tell."""
     found = []

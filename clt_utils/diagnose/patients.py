@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ..data import load
 from ..duality import SHANNON
-from ..fitting import fit, risk_of
+from ..fitting import best_temperature, fit, risk_of
 from . import diagnose
-from .compare import best_order, best_temperature, neighbour_votes, prior_shift
+from .compare import best_order, neighbour_votes, prior_shift
 from .report import Report
 
 Pair = tuple[Tensor, Tensor]
@@ -189,17 +189,17 @@ def other_order(seed: int) -> Patient:
 
 def leaking_test(seed: int) -> Patient:
     """Half of the test samples were trained on as well."""
-    (x, y), test, _ = _drawn(seed, 200)
-    return _patient(seed, train=(torch.cat([x, test[0][:200]]), torch.cat([y, test[1][:200]])), test=test, fresh=_drawn(seed, 200)[2])
+    (x, y), test, fresh = _drawn(seed, 200)
+    return _patient(seed, train=(torch.cat([x, test[0][:200]]), torch.cat([y, test[1][:200]])), test=test, fresh=fresh)
 
 
 def imbalanced(seed: int) -> Patient:
     """Of every class in training three fifths of the one before it; all are equally frequent where the model is used."""
-    (x, y), _, _ = _drawn(seed, 900)
+    (x, y), test, fresh = _drawn(seed, 900)
     wanted = (100 * 0.6 ** torch.arange(K)).ceil()
     rank = one_hot(y, K).cumsum(0).gather(1, y[:, None])[:, 0]
     chosen = rank <= wanted[y]
-    return _patient(seed, train=(x[chosen], y[chosen]), test=_drawn(seed, 900)[1], fresh=_drawn(seed, 900)[2])
+    return _patient(seed, train=(x[chosen], y[chosen]), test=test, fresh=fresh)
 
 
 def frozen(seed: int) -> Patient:

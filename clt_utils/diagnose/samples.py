@@ -126,13 +126,11 @@ def subject_of(model: nn.Module, loader: Iterable[Any], limit: int, generator: G
         few = ", ".join(f"{'' if isinstance(name, int) else f'{name} '}{(min(2, len(part)), *part.shape[1:])}"
                         for name, part in read.parts.items())
         return Report(problems=(f"The model fails on inputs {few}: {one_line(error)}",))
-    targets = _fitting(read.targets, outputs.shape[1], generator)
-    problems = _output_problems(outputs, targets, generator)
+    subject, problems = _fitted(subject, outputs)
     if problems:
         return Report(problems=tuple(problems))
-    targets = _labels_of_one_hot(targets, generator)
-    notes = [*subject.notes, *_order_notes(targets, outputs.shape[1], read.more)]
-    return replace(subject, targets=targets, K=outputs.shape[1], notes=tuple(notes))
+    targets = _labels_of_one_hot(subject.targets, generator)
+    return replace(subject, targets=targets, notes=(*subject.notes, *_order_notes(targets, subject.K, read.more)))
 
 
 def subject_of_few(model: nn.Module, parts: Parts, targets: Tensor, generator: Generator) -> Subject:
@@ -140,11 +138,9 @@ def subject_of_few(model: nn.Module, parts: Parts, targets: Tensor, generator: G
     problems = state_problems(model)  # before it runs: a pass would give lazy parameters their shape
     require(not problems, "a model that cannot be measured", "one that can", " ".join(problems))
     parts, targets = {name: part.cpu() for name, part in parts.items()}, targets.cpu()  # where samples wait, wherever the model lives
-    subject, outputs = _tried(model, _Read(parts, targets, False, None), generator)
-    targets = _fitting(targets, outputs.shape[1], generator)
-    problems = _output_problems(outputs, targets, generator)
+    subject, problems = _fitted(*_tried(model, _Read(parts, targets, False, None), generator))
     require(not problems, "samples that cannot be measured", "some that can", " ".join(problems))
-    return replace(subject, targets=targets, K=outputs.shape[1])
+    return subject
 
 
 @dataclass(frozen=True)
@@ -360,6 +356,12 @@ def _padded(tensors: Sequence[Tensor], value: float) -> Tensor:
 
 
 # ---- targets
+
+def _fitted(subject: Subject, outputs: Tensor) -> tuple[Subject, list[str]]:
+    """A subject with the number of its outputs, its targets as the losses take them, and what stands against measuring it."""
+    subject = replace(subject, targets=_fitting(subject.targets, outputs.shape[1], subject.generator), K=outputs.shape[1])
+    return subject, _output_problems(outputs, subject.targets, subject.generator)
+
 
 def _fitting(targets: Tensor, K: int, generator: Generator) -> Tensor:
     """Targets as the losses take them: labels (n,) or means (n, K), from what comes close to it."""

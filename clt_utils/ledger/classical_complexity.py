@@ -126,13 +126,17 @@ def _chain(q, n, repeat):
     return q[draws[:, 0]] * steps.prod(1), np.stack([(draws == k).mean(1) for k in range(len(q))], 1)
 
 
+def _distance(q, probability, shares):
+    """The expected total variation between q and the frequencies in a sample."""
+    return probability @ np.abs(shares - q).sum(1) / 2
+
+
 def _dependent_claims(q, n, repeat):
     probability, shares = _chain(q, n, repeat)
     effective = effective_sample_size(repeat ** np.arange(1, n), n) if n > 1 else 1.0
     spread = q * (1 - q) / effective
     yield identity("variance of a share", probability @ (shares - q) ** 2, spread)
-    mean = probability @ np.abs(shares - q).sum(1) / 2
-    yield at_most("expected total variation", mean, bound=np.sqrt(spread).sum() / 2)
+    yield at_most("expected total variation", _distance(q, probability, shares), bound=np.sqrt(spread).sum() / 2)
     yield at_most("by the support", np.sqrt(spread).sum() / 2, bound=0.5 * np.sqrt((len(q) - 1) / effective))
 
 
@@ -141,22 +145,19 @@ def _(rng):
     yield from _dependent_claims(np.full(2, 0.5), 4, 1.0)
 
 
-def _mean_distance(q, n, repeat):
-    probability, shares = _chain(q, n, repeat)
-    return probability @ np.abs(shares - q).sum(1) / 2
-
-
 @dependent_sample.breaks("n in place of the effective number: draws that repeat the last one nine times in ten")
 def _(rng):
-    yield at_most("expected total variation", _mean_distance(np.full(2, 0.5), 6, 0.9), bound=0.5 * np.sqrt(1 / 6))
+    q = np.full(2, 0.5)
+    yield at_most("expected total variation", _distance(q, *_chain(q, 6, 0.9)), bound=0.5 * np.sqrt(1 / 6))
 
 
 @dependent_sample.breaks("Only neighbours are counted, though every draw is a copy of the first")
 def _(rng):
-    yield at_most("expected total variation", _mean_distance(np.full(2, 0.5), 6, 1.0), bound=0.5 / np.sqrt(effective_sample_size([1.0], 6)))
+    q = np.full(2, 0.5)
+    yield at_most("expected total variation", _distance(q, *_chain(q, 6, 1.0)), bound=0.5 / np.sqrt(effective_sample_size([1.0], 6)))
 
 
 @dependent_sample.breaks("The draws are independent, but of another law than q")
 def _(rng):
-    probability, shares = _chain(np.array([0.9, 0.1]), 6, 0.0)
-    yield at_most("expected total variation", probability @ np.abs(shares - 0.5).sum(1) / 2, bound=0.5 * np.sqrt(1 / 6))
+    drawn = _chain(np.array([0.9, 0.1]), 6, 0.0)
+    yield at_most("expected total variation", _distance(np.full(2, 0.5), *drawn), bound=0.5 * np.sqrt(1 / 6))
