@@ -63,3 +63,19 @@ def test_descend_follows_the_step_and_stops_at_infinity():
     np.testing.assert_allclose(descend(objective, np.array([1.0]), lambda g: 0.5 * g, 3), 0.5 * 0.25 ** np.arange(4))
     values = descend(objective, np.array([1.0]), lambda g: 1e200 * g, 4)
     assert values[0] == 0.5 and np.isinf(values[-1])
+    np.testing.assert_allclose(descend(objective, np.array([2.0]), lambda g: g, 0), [2.0])
+
+
+@pytest.mark.parametrize("call, words", [
+    *((lambda bad=bad: power_smoothness(bad, 2.0), r"L=") for bad in (0.0, -1.0, np.inf)),
+    *((lambda bad=bad: ball_smoothness(bad, 0.5), r"L=") for bad in (0.0, -1.0, np.inf)),
+    *((lambda bad=bad: ball_smoothness(1.0, bad), r"radius=") for bad in (0.0, -1.0, np.inf)),
+    *((lambda bad=bad: separable_smoothness(np.array(bad), 2.0), "positive numbers") for bad in ([0.0, 1.0], [1.0, -1.0])),
+    (lambda: quadratic_smoothness(np.stack([np.eye(2)] * 2)), r"\(2, 2, 2\).*one matrix"),
+    (lambda: quadratic_smoothness(np.eye(2, dtype=np.float16)), "float16.*float32 or float64"),
+    (lambda: power_regression(np.ones((3, 2)), np.ones(2), 1.5), r"\(3, 2\) and y of shape \(2,\)"),
+    (lambda: power_regression(np.ones((3, 2, 1)), np.ones(3), 1.5), r"\(3, 2, 1\) and y of shape \(3,\)"),
+])
+def test_bad_numbers_are_refused_in_words(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

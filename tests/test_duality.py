@@ -87,6 +87,15 @@ def test_value_is_infinite_outside_and_contains_says_so(g):
         assert not g.contains(mu)[0] and g.value(mu)[0] == torch.inf
 
 
+@pytest.mark.parametrize("g, border", [(BINARY, (0.0, 1.0)), (HUBER, (-1.0, 1.0)), (POISSON, (0.0, None))])
+def test_a_domain_of_intervals_ends_where_it_is_said_to(g, border):
+    for at, outwards in zip(border, (-1, 1)):
+        if at is not None:
+            inside, outside = torch.tensor([[at], [at + 0.2 * outwards]], dtype=torch.float64)
+            assert g.value(inside).isfinite() and g.value(outside) == torch.inf
+            assert g.contains(inside) and not g.contains(outside)
+
+
 @every
 def test_everything_acts_on_the_last_dimension_and_is_batched_over_the_others(g):
     mu, f = draw(g, (6, 4), seed=1)
@@ -387,6 +396,15 @@ def test_more_errors():
             tsallis(alpha)
     with pytest.raises(ValueError, match="p=1"):
         power(1)
+    with pytest.raises(ValueError, match="targets on meta and outputs on cpu"):
+        fenchel_young_loss(SHANNON, torch.zeros(3, dtype=torch.long, device="meta"), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("p, constants, strong, smooth", [(1.5, "σ = 0.5", 0.0, math.inf), (2, "both exact", 1.0, 1.0),
+                                                          (3, "β = 2", 0.0, math.inf), (4.5, "β = 3.5", 0.0, math.inf)])
+def test_constants_of_a_power_are_those_of_its_second_derivative(p, constants, strong, smooth):
+    g = power(p)
+    assert g.constants.startswith(constants) and (g.strong_convexity, g.smoothness) == (strong, smooth)
 
 
 def test_means_with_float32_rounding_are_accepted():

@@ -1,5 +1,7 @@
 """SGD on flat parameters against torch's own optimizer, full Hessians, and sums by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,11 @@ def test_hessian_norm_says_when_it_is_not_done():
     with pytest.warns(UserWarning, match="with an error of .*Expected: an error of at most .*max_products"):
         short = sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.zeros(300).double(), max_products=3)
     assert short < 1
+    with warnings.catch_warnings():  # one eigenvalue besides zero: done after two products of ten
+        warnings.simplefilter("error")
+        assert sgd.hessian_norm(lambda t: t[0] ** 2, torch.zeros(10).double(), max_products=5) == pytest.approx(2)
+    with pytest.warns(UserWarning, match="Given: 1 products"):
+        sgd.hessian_norm(lambda t: 0.5 * t @ H @ t, torch.zeros(300).double(), max_products=1)
     with pytest.raises(ValueError, match="tolerance=0.1"):
         sgd.hessian_norm(lambda t: t @ t, torch.ones(3), tolerance=0.1)
 
@@ -125,6 +132,13 @@ def test_segment_smoothness_looks_at_the_end_of_the_segment(points):
     """The gradient θ² changes the more the further away: from 0 to 2 by 4, which is twice the distance."""
     start, end = torch.zeros(1).double(), torch.full((1,), 2.0).double()
     assert sgd.segment_smoothness(lambda theta: theta**2, start, end, points) == pytest.approx(2)
+
+
+def test_segment_smoothness_looks_at_the_points_of_the_segment_and_no_others():
+    """The gradient θ(2 − θ) is 0 at both ends of [0, 2] and 1 in the middle; before the start it is steeper."""
+    gradient, start, end = lambda theta: theta * (2 - theta), torch.zeros(2).double(), torch.tensor([2.0, 0.0]).double()
+    assert sgd.segment_smoothness(gradient, start, end, 1) == 0.0
+    assert sgd.segment_smoothness(gradient, start, end, 2) == pytest.approx(1)
 
 
 @given(seeds, st.integers(1, 5))
@@ -158,7 +172,7 @@ BATCHES = sgd.draw_batches(3, 2, 2)
     (lambda: sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(0, 2), torch.zeros(0).long()), ValueError, "at least one sample"),
     (lambda: sgd.flat_losses(torch.nn.Linear(2, 2), torch.ones(3, 2), torch.tensor([0, 1, 0]), "SHANNON"), TypeError, "a Generator"),
     (lambda: TASK[0](torch.zeros(5)), ValueError, r"theta of shape \(5,\).*\(6,\)"),
-    (lambda: sgd.run(TASK[0], TASK[1], BATCHES, step=0.1, points=-1), ValueError, "points=-1"),
+    (lambda: sgd.run(TASK[0], TASK[1], BATCHES, step=0.1, points=-1), ValueError, "points=-1.*at least 0"),
     (lambda: sgd.run(TASK[0], TASK[1], BATCHES, step=0.1, points=1.5), ValueError, "points=1.5"),
     (lambda: sgd.run(lambda t: t.sum(), TASK[1], BATCHES, step=0.1), ValueError, "the losses of the samples"),
     (lambda: sgd.run(lambda t: [1.0, 2.0, 3.0], TASK[1], BATCHES, step=0.1), ValueError, "the losses of the samples"),
