@@ -4,6 +4,7 @@
     python tools/strength.py ledger bounds sgd     the claims, and these modules, alone
     python tools/strength.py duality --sample 150  so many faults of each module, drawn at random, always the same ones
     python tools/strength.py bounds --find ln      those whose line holds this text
+    python tools/strength.py ... --patience 20     more seconds of tests for each fault that the quick ones do not notice
     python tools/strength.py ... --record          write the numbers to tests/strength.json
 
 A fault is one change of a number, an operator, a comparison or a name, or an assumption that is not checked. The tests that run the
@@ -55,7 +56,8 @@ TESTS = {  # the files whose tests may notice; the lines that each test runs are
 }
 
 
-PATIENCE = 3  # seconds of the processor of tests that a fault is shown to, at most: what these do not notice counts as unnoticed
+PATIENCE = 3
+"""Seconds of the processor of tests that a fault is shown to, at most: what these do not notice counts as unnoticed."""
 
 
 class Fault(NamedTuple):
@@ -353,8 +355,8 @@ class Verdicts:
     judged with others is a hint: the test that noticed the fault then is asked first, then those that notice much in little time.
     """
 
-    def __init__(self, module: str, keys: dict[int, str], tests: dict[str, float], files: Sequence[Path]) -> None:
-        self.keys, self.seconds, self.noticed = keys, tests, collections.Counter[str]()
+    def __init__(self, module: str, keys: dict[int, str], tests: dict[str, float], files: Sequence[Path], patience: float) -> None:
+        self.patience, self.keys, self.seconds, self.noticed = patience, keys, tests, collections.Counter[str]()
         self.code, self.all = file_of(module).read_text(encoding="utf-8"), _stamp(file_of(module), *files, *_code("ledger"))
         self.texts = {f"{file.relative_to(ROOT)}::{node.name}": ast.unparse(node) for file in files
                       for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
@@ -368,13 +370,13 @@ class Verdicts:
 
     def stamp(self, test: str) -> str:
         """What a verdict rests on."""
-        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12] if test else self.all
+        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12] if test else f"{self.all}-{self.patience:g}"
 
     def order(self, number: int, tests: Sequence[str]) -> list[str]:
         hint, total, chosen = self.hints.get(self.keys[number]), 0.0, list[str]()
         for test in sorted(tests, key=lambda test: (test != hint, self.seconds[test] / (1 + self.noticed[test]))):
             total += self.seconds[test]
-            if not chosen or total <= PATIENCE:
+            if not chosen or total <= self.patience:
                 chosen.append(test)
         return chosen
 
@@ -448,7 +450,7 @@ def judge(module: str, options: argparse.Namespace) -> tuple[int, list[str]]:
     tests = {test: one for run in runs for test, one in run["tests"].items()}
     first = {line for run in runs for line in run["first"].get(module, ())}
     verdicts = Verdicts(module, {k: f"{k} {fault.key(module, source)}" for k, fault in chosen.items()},
-                        {test: one["seconds"] for test, one in tests.items()}, files)
+                        {test: one["seconds"] for test, one in tests.items()}, files, options.patience)
 
     def ask(fault: Fault) -> list[str]:
         mine = [test for test, one in tests.items() if not set(one["lines"].get(module, ())).isdisjoint(fault.lines)]
@@ -556,6 +558,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=", ".join(["ledger", *TESTS]))
     parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=PATIENCE)
     parser.add_argument("--find", default="")
     parser.add_argument("--tests", nargs="*", default=(), metavar="test_NAME")
     parser.add_argument("--record", action="store_true")
