@@ -370,7 +370,9 @@ class Verdicts:
 
     def stamp(self, test: str) -> str:
         """What a verdict rests on."""
-        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12] if test else f"{self.all}-{self.patience:g}"
+        if not test:
+            return f"{self.all}-{self.patience:g}"
+        return hashlib.sha256((self.code + self.texts.get(test.split("[")[0], "")).encode()).hexdigest()[:12]
 
     def order(self, number: int, tests: Sequence[str]) -> list[str]:
         hint, total, chosen = self.hints.get(self.keys[number]), 0.0, list[str]()
@@ -564,6 +566,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))  # the package of this tree, not one that is installed from another
     for library in LIBRARIES:
         importlib.import_module(library)
     record = json.loads(RECORD.read_text(encoding="utf-8"))
