@@ -16,7 +16,7 @@ CHAPTER = "practice/classical-complexity"
 @statement("minimum-norm", "Gradient descent on least squares ends at the solution nearest to its start", kind="proposition",
            chapter=CHAPTER, trials=20,
            assumptions=("outputs linear in the parameters", "some parameters fit every target", "a fixed step below 2/λ_max"),
-           words="44749e84")
+           words="da465a03")
 def minimum_norm(rng):
     n = int(rng.integers(1, 5))
     features, targets = rng.standard_normal((n, int(rng.integers(6, 9)) * n)), rng.standard_normal(n)
@@ -30,7 +30,7 @@ def minimum_norm(rng):
 
 
 def _descend(features, targets, start, step, num_steps):
-    """Gradient descent on ‖Φθ − y‖²/2n, the step in units of 1/λ_max."""
+    """Gradient descent on ‖Zθ − y‖²/2n, the step in units of 1/λ_max."""
     theta, scale = start, step / np.linalg.norm(features, 2) ** 2
     for _ in range(num_steps):
         theta = theta - scale * features.T @ (features @ theta - targets)
