@@ -490,3 +490,45 @@ def test_a_colour_is_found_despite_rounding_and_not_where_samples_mix(dtype, rou
     one[1, 2, 3] = twin.abs().max()
     assert dye.find((u, twin + rounding * one), hint=3)[0] == 3
     assert dye.find((u, twin + mixed * one), hint=3) == (None, True), "Expected: samples that mix by a thousandth are seen, in float32 too."
+
+
+# The parts of the graph, by hand: what a whole model shows only where the guard would have to mend it
+
+def test_forms_tell_settings_apart():
+    """Two passes that differ in an axis alone have two forms: a plan for one is not used for the other."""
+    w = nn.Parameter(torch.randn(3, 3))
+    forms = {graph.recorded((w.exp().softmax(axis)).tanh().grad_fn, {id(w): "w"})[1] for axis in (0, 1)}
+    assert len(forms) == 2
+    again = graph.recorded((w.exp().softmax(0)).tanh().grad_fn, {id(w): "w"})[1]
+    assert again in forms
+
+
+@pytest.mark.parametrize("picks, told", [([1, 0], False), ([2, 0, 1], False), ([1], True)])
+def test_what_picks_by_index_is_not_told_by_its_form(picks, told):
+    w = nn.Parameter(torch.randn(3, 2))
+    node = torch.gather(w, 0, torch.tensor(picks)[:, None]).grad_fn
+    assert node.name() == "GatherBackward0" and graph.told_by_its_form(node) == told
+
+
+@pytest.mark.parametrize("was, to", [(torch.complex128, torch.float64), (torch.complex64, torch.complex128), (torch.float32, torch.float64),
+                                     (torch.float64, torch.complex128), (torch.float64, torch.bfloat16)])
+def test_a_cotangent_takes_the_precision_and_shape_of_its_output(was, to):
+    g = torch.randn(2, 4, 3, dtype=was)
+    expected = (g.real if was.is_complex and not to.is_complex else g).to(to)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(graph.fitted(g, (4, 3), to), expected)
+        assert torch.equal(graph.fitted(g, (4, 1), to), expected.sum(2, keepdim=True))
+        assert torch.equal(graph.fitted(g, (3,), to), expected.sum(1))
+
+
+def test_sums_over_what_was_broadcast_keep_the_samples_apart():
+    """A cotangent of D = 2 over an axis of (3 before, 4 samples, 5 behind), and a parameter of shape (1, 6), (6,) or (1, 1)."""
+    g = torch.randn(2, 60, 6, dtype=torch.float64)
+    apart = g.reshape(2, 3, 4, 5, 6)
+    for shape, axes in (((1, 6), (1, 3)), ((6,), (1, 3)), ((1, 1), (1, 3, 4))):
+        expected = apart.sum(axes).reshape(2, 4, *shape)
+        torch.testing.assert_close(graph.per_sample(g, 3, 4, shape), expected)
+    for shape in ((60, 6), (5,), (60, 5), (2, 1, 6)):  # the samples on an axis of its own, and no broadcasts
+        assert graph.per_sample(g, 3, 4, shape) is None
+    assert graph.per_sample(g[:, 0], 1, 4, (2, 3)) is None
