@@ -20,6 +20,7 @@ from clt_utils.structure import (
     gradient_correlation,
     gradient_energy,
     graph,
+    lanczos,
     matrix_free_eigenvalues,
     probe,
     rules,
@@ -342,6 +343,40 @@ def test_errors_say_what_is_wrong(model, inputs, words):
         structure_matrix(model, inputs)
 
 
+@pytest.mark.parametrize("call, words", [
+    (lambda: structure_matrix(nn.Linear(3, 2), torch.ones(1, 3), verify="some"), "way to verify 'some'.*'one', 'all', 'none'"),
+    (lambda: structure_matrix(nn.Linear(3, 2), torch.ones(1, 3), dtype=torch.int32), "dtype=torch.int32.*floating-point"),
+    (lambda: structure_matrix(nn.Linear(3, 2), torch.ones(2, 3).to_sparse()), "dense inputs"),
+    (lambda: structure_matrix(nn.Linear(3, 2), torch.tensor(1.0)), "at least one sample"),
+    (lambda: structure_matrix(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), torch.ones(4, 3)), r"batch normalization .*`1`"),
+    (lambda: structure_matrix(nn.Sequential(nn.Linear(3, 2), nn.Dropout()), torch.ones(4, 3)), r"dropout .*`1`.*not random"),
+    (lambda: gradient_energy(nn.Linear(3, 2), torch.ones(2, 3), torch.tensor([0])), "one target an input"),
+    (lambda: gradient_energy(nn.Linear(3, 2), torch.ones(2, 3), torch.tensor(0)), "one target an input"),
+    (lambda: matrix_free_eigenvalues(nn.Linear(3, 2), torch.ones(1, 3), tolerance=1.0), "tolerance=1"),
+    (lambda: matrix_free_eigenvalues(nn.Linear(3, 2), torch.ones(1, 3), tolerance=-0.1), "tolerance=-0.1"),
+    (lambda: matrix_free_eigenvalues(Net(lambda net, x: net.a(x) / 0, a=nn.Linear(3, 2)), torch.ones(1, 3)), "outputs"),
+    (lambda: extreme_eigenvalues(torch.ones(2, 1, 1), on_simplex=True), "K ≥ 2"),
+    *((lambda bad=bad: lanczos(lambda v: bad(v), 2, tolerance=0), r"`matvec` that returns .*float64 of shape \(2,\)")
+      for bad in (lambda v: v[:1], lambda v: v.float(), lambda v: 1.0, lambda v: v[None])),
+    (lambda: lanczos(lambda v: v, 0, tolerance=0), "size=0"),
+    (lambda: lanczos(lambda v: v, 2, tolerance=0, max_steps=0), "max_steps=0"),
+    (lambda: lanczos(lambda v: v, 2, tolerance=1.0), "tolerance=1"),
+])
+def test_bad_calls_are_refused_in_words(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize("K", [2, 3, 7])
+def test_eigenvalues_on_the_simplex_are_those_of_differences(K, seed):
+    J = torch.randn(4, K, 2 * K, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    A, off = J @ J.mT, torch.eye(K, dtype=torch.float64) - 1 / K
+    low, high = extreme_eigenvalues(A, on_simplex=True)
+    lam = torch.linalg.eigvalsh(off @ A @ off)  # and 0, along 1
+    torch.testing.assert_close(low, lam[:, 1])
+    torch.testing.assert_close(high, lam[:, -1])
+
+
 def test_a_wrong_rule_is_noticed(monkeypatch):
     model, inputs = build("lenet", 3, 1, 12).double(), torch.randn(3, 1, 12, 12, dtype=torch.float64)
     wrong = dict(graph.RULES, ReluBackward0=lambda node, g, site: [2 * g])
@@ -435,3 +470,54 @@ def test_matrix_free_eigenvalues_of_a_thousand_outputs(seed):
     assert abs(low - floor) <= error + 1e-9 * high and error <= 1e-6 * high
     lam = torch.linalg.eigvalsh(structure_matrix(model, inputs))[0]
     assert abs(high - lam[-1]) <= error + 1e-9 * high
+
+
+def test_lanczos_takes_no_more_products_than_asked_and_stops_at_a_share_of_the_largest():
+    spectrum, asked = 1e-3 * torch.linspace(1, 2, 60, dtype=torch.float64), []
+
+    def product(v):
+        asked.append(v)
+        return spectrum * v
+
+    _, high, error = lanczos(product, 60, tolerance=1e-2)
+    assert error <= 1e-2 * high and len(asked) < 60
+    assert lanczos(lambda v: 3 * v, 1, tolerance=0) == pytest.approx((3, 3, 0))
+    for steps in (1, 7):
+        asked.clear()
+        assert lanczos(product, 60, tolerance=0, max_steps=steps) == lanczos(product, 60, tolerance=0, max_steps=steps, seed=0)
+        assert len(asked) == 2 * steps
+
+
+class Rough(torch.autograd.Function):
+    """The square, with a derivative that has no derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return 2 * ctx.saved_tensors[0] * g
+
+
+def test_matrix_free_eigenvalues_form_the_matrix_only_where_they_must(monkeypatch, seed):
+    torch.manual_seed(seed)
+    smooth, x = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 5)).double(), torch.randn(2, 3, dtype=torch.float64)
+    rough = Net(lambda net, x: net.b(Rough.apply(net.a(x))), a=nn.Linear(3, 6), b=nn.Linear(6, 5)).double()
+    for model in (smooth, rough):
+        lam = torch.linalg.eigvalsh(structure_matrix(model, x))
+        low, high, _ = matrix_free_eigenvalues(model, x, tolerance=1e-12)
+        torch.testing.assert_close((low, high), (lam[:, 0], lam[:, -1]))
+    monkeypatch.setattr("clt_utils.structure.LARGE", 4)
+    matrix_free_eigenvalues(smooth, x)
+    with pytest.raises(ValueError, match="no second derivative.*K ≤ 4"):
+        matrix_free_eigenvalues(rough, x)
+
+
+@pytest.mark.parametrize("generator", [SHANNON, SQUARED])
+def test_the_smallest_probability_of_a_probe(generator, seed):
+    torch.manual_seed(seed)
+    model, x = nn.Linear(3, 4).double(), torch.randn(5, 3, dtype=torch.float64)
+    torch.testing.assert_close(probe(model, x, torch.arange(5) % 4, generator).p_min, generator.predict(model(x)).amin(1))

@@ -137,13 +137,20 @@ def _extremes(model: nn.Module, x: Tensor, others: Tensor, dtype: torch.dtype, t
     """(λ_min, λ_max, error) of one sample (1, ...), whose outputs in other company were ``others`` (n, 1, K)."""
     outputs, params = run(model, x, dtype)
     require_finite("outputs", outputs)
-    require_same(outputs.detach(), others, coarsest(nodes_below(outputs.grad_fn)))
+    coarse = coarsest(nodes_below(outputs.grad_fn))
+    require_same(outputs.detach(), others, coarse)
     chosen = [p for p in leaves(outputs.grad_fn) if id(p) in params]
-    w = torch.zeros_like(outputs, requires_grad=True)
+    w, largest = torch.zeros_like(outputs, requires_grad=True), 0.0
 
     def product(v: Tensor) -> Tensor:
+        nonlocal largest
         back = torch.autograd.grad(outputs, chosen, v.to(w)[None], retain_graph=True)
-        return torch.autograd.grad(rows, w, back, retain_graph=True)[0][0].double()
+        found = torch.autograd.grad(rows, w, back, retain_graph=True)[0][0].double()
+        largest = max(largest, float(found.norm()))
+        square = sum(float(part.abs().double().square().sum()) for part in back)  # ‖Jᵀv‖² is vᵀJJᵀv, by the first pass alone
+        if abs(float(v @ found) - square) > torch.finfo(coarse).eps ** 0.5 * largest:
+            raise RuntimeError("its backward pass leaves no graph behind")  # autograd leaves such a part out, without a word
+        return found
 
     try:
         rows = torch.autograd.grad(outputs, chosen, w, create_graph=True)  # Jᵀ w, linear in w: a backward pass through it is J
