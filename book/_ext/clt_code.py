@@ -30,7 +30,7 @@ DEFINITIONS = (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.Import, ast.Impor
 DRAWS = {"show", "legend", "explore", "fixed_axes", "draw_simplex", "draw_curve"}
 DRAWS_WITH = {"plt", "plots", "figures"}
 TRUE_OR_FALSE = {"bool", "all", "any", "allclose", "isclose", "array_equal", "equal", "isinstance"}
-TRUE = re.compile(r"[^:]*[^:\d\s][^:]*: (?:True|\{(?:[^:{}]+: True(?:, )?)+\})(?=$|[,;|]| {2})")
+TRUE = r": (?:True\b|[\[{](?:(?:[^:\[\]{}]+: )?True(?:, )?)+[\]}])"
 
 SWITCH = '<p class="clt-switch" hidden><label><input type="checkbox"> Show all code</label></p>\n'
 """Hidden as long as there is no script (``code.js``) that it could ask."""
@@ -163,10 +163,11 @@ def folds(cell: list[Statement], needed: set[str], opened: set[int]) -> list[str
             continue
         kinds[i] = kind
         (drawn if kind == "figure" else checked).update(statement.uses)
-    for above, run, below in zip(*(runs(kinds)[n:] for n in range(3))):  # a few definitions amid the drawing
-        if (kinds[above[-1]] == kinds[below[0]] == "figure" and length(cell, run) <= FEWEST and not opened & {*run}
-                and all(cell[i].only_defines for i in run)):
-            kinds[run[0]:run[-1] + 1] = ["figure"] * len(run)
+    found = runs(kinds)
+    for above, run, below in zip([[], *found], found, found[1:]):  # a few definitions above what folds, or amid the drawing
+        if (kinds[below[0]] and (not above or kinds[above[0]] == kinds[below[0]] == "figure") and length(cell, run) <= FEWEST
+                and all(cell[i].only_defines and i not in opened for i in run)):
+            kinds[run[0]:run[-1] + 1] = [kinds[below[0]]] * len(run)
     return kinds
 
 
@@ -256,10 +257,10 @@ class FoldCode(SphinxPostTransform):
         split = parts((source.astext(), {name[4:] for name in cell["classes"] if name.startswith("tag_")}) for source, cell in blocks)
         for (source, cell), pieces in zip(blocks, split, strict=True):
             source.parent.replace(source, [folded_piece(source, piece, cell) for piece in pieces])
-        for cell in cells:
+        for source, cell in blocks:
             for output in list(cell.findall(nodes.literal_block)):
                 if "stream" in output["classes"]:
-                    output.parent.replace(output, folded_output(output))
+                    output.parent.replace(output, folded_output(output, source.astext()))
         title = next(self.document.findall(nodes.title), None)
         if title and next(self.document.findall(fold), None):
             place = next(self.document.findall(chapter_facts), title)
@@ -275,19 +276,24 @@ def folded_piece(source: nodes.literal_block, piece: Part, cell: nodes.container
     return fold("", block, words=f"Show {WORDS[kind]}, {count} line{'s' * (count > 1)}") if kind else block
 
 
-def folded_output(output: nodes.literal_block) -> list[nodes.Element]:
-    """Two or more lines in a row that only say that something holds become one that counts them."""
+def folded_output(output: nodes.literal_block, code: str) -> list[nodes.Element]:
+    """Two or more lines in a row that only say that something holds become one that counts and names it."""
     found: list[nodes.Element] = []
-    for true, lines in itertools.groupby(output.astext().splitlines(), only_says_true):
-        block = with_text(output, "\n".join(together := list(lines)))
-        count = sum(len(re.findall(r"\bTrue\b", line)) for line in together)
-        found.append(fold("", block, words=f"{count} checks, and all hold") if true and len(together) > 1 else block)
+    lines = output.astext().splitlines()
+    claims = [only_says_true(line, code) for line in lines]
+    many = [claim and True in (*claims[max(i - 1, 0):i], *claims[i + 1:i + 2]) for i, claim in enumerate(claims)]
+    for together, group in itertools.groupby(range(len(lines)), lambda i: many[i]):
+        text = "\n".join(lines[i] for i in group)
+        *said, _ = (name.strip(" ,;|\n") for name in re.split(TRUE, text))
+        words = f"{sum(len(re.findall('True', claim)) for claim in re.findall(TRUE, text))} checks hold: {' · '.join(said)}"
+        found.append(fold("", with_text(output, text), words=words) if together else with_text(output, text))
     return found
 
 
-def only_says_true(line: str) -> bool:
-    """Whether every claim of a line is true and nothing else is told: "convex: True | never above: True"."""
-    return bool(line.strip()) and not TRUE.sub("", line).strip(" ,;|.")
+def only_says_true(line: str, code: str) -> bool:
+    """Whether a line, such as "convex: True | never above 0.5: True", tells nothing else: no number that does not stand in the code."""
+    claims = re.sub(rf"[^|;]+?{TRUE}(?=$|[,;|]| )", "", line).strip(" ,;|")
+    return bool(line.strip()) and not claims and all(number in code for number in re.findall(r"\d+(?:[.,]\d+)*", line))
 
 
 def with_text(block: nodes.literal_block, text: str) -> nodes.literal_block:
