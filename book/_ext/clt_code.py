@@ -13,11 +13,13 @@ import symtable
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from clt_figures import ancestors
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
+from sphinx_exercise.nodes import solution_node
 
 from clt_book import chapter_facts
 
@@ -254,7 +256,7 @@ class FoldCode(SphinxPostTransform):
         cells = [node for node in self.document.findall(nodes.container) if node.get("nb_element") == "cell_code"]
         blocks = [(source, cell) for cell in cells for part in cell.children if part.get("nb_element") == "cell_code_source"
                   for source in part.findall(nodes.literal_block)]
-        split = parts((source.astext(), {name[4:] for name in cell["classes"] if name.startswith("tag_")}) for source, cell in blocks)
+        split = parts((source.astext(), tags(cell)) for source, cell in blocks)
         for (source, cell), pieces in zip(blocks, split, strict=True):
             source.parent.replace(source, [folded_piece(source, piece, cell) for piece in pieces])
         for source, cell in blocks:
@@ -265,6 +267,12 @@ class FoldCode(SphinxPostTransform):
         if title and next(self.document.findall(fold), None):
             place = next(self.document.findall(chapter_facts), title)
             place.parent.insert(place.parent.index(place) + 1, nodes.raw("", SWITCH, format="html"))
+
+
+def tags(cell: nodes.container) -> set[str]:
+    """The tags of a cell; in a solution, which is folded itself, code stays open."""
+    inside = any(isinstance(above, solution_node) for above in ancestors(cell))
+    return {name[4:] for name in cell["classes"] if name.startswith("tag_")} | ({"show"} if inside else set())
 
 
 def folded_piece(source: nodes.literal_block, piece: Part, cell: nodes.container) -> nodes.Element:
