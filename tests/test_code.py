@@ -174,6 +174,8 @@ def test_all_code_is_there_on_paper_without_script_and_without_memory(browser, a
     assert fold.locator("pre").is_visible()
     page.emulate_media(media="print")
     assert page.evaluate(UNSEEN) == 0, "code is missing on paper"
+    folded = "details => details.filter(fold => !fold.closest('.solution') && !fold.lastElementChild.checkVisibility()).length"
+    assert page.locator("main details").evaluate_all(folded) == 0, "a proof is missing on paper"
     assert page.evaluate(CUT_OFF) == []
     assert not page.get_by_text("Show the imports").is_visible()
     page.context.close()
