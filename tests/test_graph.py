@@ -1,12 +1,23 @@
 """The graph of statements: its arrows are the references in the proofs, none is missing, and it leads round in no circle."""
 
+import math
+import re
+from xml.etree import ElementTree
+
 import nbformat
 import networkx as nx
 import pytest
-from clt_graph import blocks, built_on, graph_of_statements, in_order, needed, unnamed
+from clt_graph import BLOCK, LABEL, Box, blocks, built_on, drawing, graph_of_statements, in_order, needed, unnamed
+from clt_map import REFERENCE
+from sitemap import SITE, html, parsed
+from test_browser import PHONE, browser, visit
 
+from clt_statements import KNOWN, STATUS, status
 from clt_utils.ledger import statements
-from notebooks import ROOT, chapters
+from notebooks import ROOT, chapters, pieces, read_notebook
+
+assert browser, visit  # fixtures
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +110,139 @@ def test_blocks_of_a_chapter(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(proof)]), tmp_path / "chapter.ipynb")
     with pytest.raises(ValueError, match="one proof, after its statement"):
         list(blocks(tmp_path / "chapter.ipynb"))
+
+
+def test_known_elsewhere_is_what_the_chapter_says():
+    """The list is by hand; what it says of a statement, a reference or a word near the statement must bear out."""
+    assert statements.keys() >= KNOWN
+    for slug in KNOWN:
+        assert not re.match(r"(Theorem|Lemma|Proposition|Definition)", statements[slug].paper), f"{slug}: {statements[slug].paper}"
+        text = "\n\n".join(cell.source for cell in nbformat.read(ROOT / "book" / f"{statements[slug].chapter}.ipynb", 4).cells
+                           if cell.cell_type == "markdown")
+        at = text.index(f":label: {slug}\n")
+        near = text[max(text.rfind("\n## ", 0, at), 0):text.find(":label: ", at + 10) if text.find(":label: ", at + 10) > 0 else None]
+        assert re.search(r"\{cite|[Cc]lassical|[Ss]tandard|folklore|well known", near), (
+            f"Given: {slug} among what is known elsewhere. Expected: the chapter says from where, near the statement.")
+    found = {status({"slug": slug, "paper": entry.paper}) for slug, entry in statements.items()}
+    assert found == set(STATUS)
+
+
+def test_picture_has_every_statement_and_line_and_shows_status_and_strength(graph):
+    boxes = {slug: Box(f"1.{i}", f"Theorem 1.{i} {slug}", f"statements.html#{slug}", i % 4, i / 100 if i % 2 else math.nan)
+             for i, slug in enumerate(graph)}
+    svg = ElementTree.fromstring(drawing(graph, boxes, STATUS))
+    assert svg.get("role") == "group" and f"{len(graph)} boxes" in svg.get("aria-label")
+    links = {link.get("data-slug"): link for link in svg.iter(f"{SVG}a")}
+    assert list(links) == list(graph)
+    assert {(path.get("data-from"), path.get("data-to")) for path in svg.iter(f"{SVG}path")} == set(graph.edges)
+    places = set()
+    for slug, box in boxes.items():
+        rect, bar = links[slug].find(f"{SVG}rect"), links[slug].find(f"{SVG}line")
+        assert (links[slug].get("href"), links[slug].get("aria-label")) == (box.href, box.words)
+        assert rect.get("class") == f"status-{box.status}" and (bar is None) == math.isnan(box.strength)
+        if bar is not None:
+            assert float(bar.get("x2")) - float(bar.get("x1")) == pytest.approx(box.strength * float(rect.get("width")), abs=0.06)
+        places.add((rect.get("x"), rect.get("y")))
+    assert len(places) == len(graph)
+    left, _, width, _ = map(float, svg.get("viewBox").split())
+    xs = [float(point.split()[0]) for path in svg.iter(f"{SVG}path") for point in re.findall(r"-?[\d.]+ [\d.]+", path.get("d"))]
+    assert left <= min(xs) and max(xs) <= left + width
+
+
+@pytest.mark.site
+def test_page_says_the_graph_in_words(graph):
+    def slugs(node):
+        return [link["href"].removeprefix("#") for link in node.find_all("a")] if node else []
+
+    for slug in graph:
+        entry = parsed(html("statements")).find(id=slug)
+        facts = {term.text: term.find_next_sibling("dd") for term in entry.find_all("dt")}
+        assert set(slugs(facts["Rests on"])) == set(graph.predecessors(slug))
+        assert set(slugs(facts["Used in proofs of"])) == set(graph.successors(slug))
+        orders = {order.summary.text: slugs(order.ol) for order in entry.find_all("details")}
+        for question, answer in (("prove this", needed(graph, slug)), ("rests on it", built_on(graph, slug))):
+            found = [order for summary, order in orders.items() if question in summary]
+            assert found == ([answer] if len(answer) > 1 else []), f"{slug}: {question}"
+
+
+def places_of_references(path):
+    """(statement, heading or exercise above a reference to it), outside of statements, proofs and the section that states it."""
+    found, home, heading = set(), {}, ""
+    for piece in pieces(read_notebook(path)):
+        if piece.kind in ("exercise", "solution") and piece.cell.cell_type == "markdown":
+            found |= {(slug, piece.exercise.label) for slug in REFERENCE.findall(piece.text)}
+        elif piece.kind == "prose":
+            for line in BLOCK.sub(lambda block: "\n".join(LABEL.findall(block[0])[:1]), piece.text).split("\n"):
+                heading = line.lstrip("# ") if re.match(r"##+ ", line) else heading
+                home |= {line: heading} if line in statements else {}
+                found |= {(slug, heading) for slug in REFERENCE.findall(line)}
+    plain = lambda words: re.sub(r"\$|\\(?=min)|[{}]", "", words).replace(r"\gamma", "γ")
+    return {(slug, plain(place)) for slug, place in found if slug in statements and place and home.get(slug) != place}
+
+
+@pytest.mark.site
+def test_where_statements_are_used_is_what_the_chapters_say():
+    page = parsed(html("statements"))
+    said = {}
+    for slug in statements:
+        term = next(term for term in page.find(id=slug).find_all("dt") if term.text == "Used in the text")
+        for link in term.find_next_sibling("dd").find_all("a"):
+            chapter, _, anchor = link["href"].partition(".html#")
+            said.setdefault(chapter, set()).add((slug, anchor if anchor.startswith("ex-") else link.text))
+    for path in chapters():
+        chapter = str(path.relative_to(ROOT / "book").with_suffix(""))
+        here = {(slug, place) for slug, place in said.get(chapter, ()) if not re.match(r"\d+ ", place)}  # a number: the whole chapter
+        assert here == places_of_references(path), chapter
+
+
+@pytest.mark.site
+def test_filter(visit):
+    shown = visit(html("statements").as_uri())
+    seen = lambda: shown.evaluate("[...document.querySelectorAll('.statement-entry')].filter(e => e.checkVisibility()).map(e => e.id)")
+    said, words = shown.locator(".statement-filter output"), shown.get_by_label("Words")
+    assert said.inner_text() == f"{len(statements)} of {len(statements)} statements" and len(seen()) == len(statements)
+    words.focus()
+    shown.keyboard.type("HEAD-floor")
+    assert seen() == ["head-floor"] and said.inner_text() == f"1 of {len(statements)} statements"
+    assert not shown.locator("#statements-of-conjugates").is_visible(), "a chapter without a statement shown"
+    words.fill("")
+    shown.get_by_label("Part").select_option("Practice")
+    shown.get_by_label("Status").select_option("known elsewhere")
+    assert seen() == [slug for slug, entry in statements.items() if entry.chapter.startswith("practice/") and slug in KNOWN]
+    shown.evaluate("location.hash = '#head-floor'")
+    shown.wait_for_function("document.getElementById('head-floor').checkVisibility()")
+    assert len(seen()) == len(statements), "a link to a hidden entry takes the filter away"
+    assert shown.errors == []
+
+
+@pytest.mark.site
+def test_index_without_script_shows_everything_and_fits(browser):
+    for viewport in (PHONE, {"width": 1100, "height": 800}):
+        context = browser.new_context(java_script_enabled=False, viewport=viewport)
+        page = context.new_page()
+        page.goto((SITE / "statements.html").as_uri())
+        assert not page.locator(".statement-filter").is_visible()
+        assert page.locator(".statement-entry:visible").count() == len(statements)
+        context.close()
+    context = browser.new_context(viewport={"width": 1100, "height": 800})
+    page = context.new_page()
+    page.goto((SITE / "statements.html").as_uri())
+    wide = page.evaluate("""() => [...document.querySelectorAll('.bd-article *')].filter(node => node.checkVisibility()
+        && (node.getBoundingClientRect().right > innerWidth
+            || node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).overflowX === 'auto'))
+        .map(node => node.outerHTML.slice(0, 100))""")
+    assert wide == []
+    context.close()
+
+
+@pytest.mark.site
+def test_map_of_statements_by_keyboard(visit, graph):
+    shown = visit(html("teach/map").as_uri())
+    box = shown.locator("svg.statement-map a[data-slug=head-floor]")
+    box.focus()
+    on = {node.get_attribute("data-slug") for node in shown.locator("svg.statement-map a.on").all()}
+    assert on == {"head-floor", *needed(graph, "head-floor"), *built_on(graph, "head-floor")}
+    assert box.evaluate("node => parseFloat(getComputedStyle(node.querySelector('rect')).strokeWidth)") >= 4, "the focus is seen"
+    shown.keyboard.press("Enter")
+    shown.wait_for_url("**/statements.html#head-floor")
+    assert shown.errors == []

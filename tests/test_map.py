@@ -61,8 +61,11 @@ def test_a_new_reference_is_a_new_arrow_and_one_in_a_solution_is_none(graph, tmp
 
 def test_picture_has_every_chapter_and_arrow_and_says_so(graph):
     few = reduced(graph)
-    svg = ElementTree.fromstring(drawing(few, {page: page for page in few}))
-    assert svg.get("role") == "img" and f"{len(few)} chapters" in svg.get("aria-label")
+    svg = ElementTree.fromstring(drawing(few, {page: page for page in few}, {page: f"../{page}.html" for page in few}))
+    assert svg.get("role") == "group", "an image would hide its links from screen readers"
+    assert {link.get("aria-label"): link.get("href") for link in svg.iter(f"{SVG}a")} == {page: f"../{page}.html" for page in few}
+    assert all(len(list(link.iter(f"{SVG}rect"))) == 1 for link in svg.iter(f"{SVG}a"))
+    assert f"{len(few)} chapters" in svg.get("aria-label")
     arrows = [path for path in svg.iter(f"{SVG}path") if path.get("marker-end")]
     assert len(arrows) == few.number_of_edges() and len(list(svg.iter(f"{SVG}rect"))) == len(few)
     solid = sum(path.get("stroke-dasharray") is None for path in arrows)
@@ -78,7 +81,11 @@ def test_picture_has_every_chapter_and_arrow_and_says_so(graph):
 @pytest.mark.site
 def test_page_says_the_map_in_words_and_counts_the_exercises(graph):
     soup, few = parsed(html("teach/map")), reduced(graph)
-    assert soup.find("svg", class_="chapter-map")["aria-label"].startswith("Map of the book")
+    picture = soup.find("svg", class_="chapter-map")
+    assert picture["aria-label"].startswith("Map of the book")
+    assert [link["href"] for link in picture.find_all("a")] == [f"../{page}.html" for page in graph]
+    assert all(link["aria-label"] == parsed(html(page)).title.text.split(" — ")[0].split(". ", 1)[-1]
+               for page, link in zip(graph, picture.find_all("a"), strict=True))
     said = {}
     for item in soup.find(class_="chapter-map-list").find_all("li"):
         pages = [link["href"].removeprefix("../").removesuffix(".html") for link in item.find_all("a")]

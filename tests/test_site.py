@@ -30,7 +30,7 @@ from sphinx_exercise.nodes import solution_node
 
 import export
 from clt_book import fingerprint, leave_solutions_out
-from notebooks import chapters, notebook_files, read_notebook
+from notebooks import chapters, notebook_files, parts, read_notebook
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -217,19 +217,35 @@ def test_plain_chapters_name_works_as_the_site_does(name, plain_texts):
 def test_index_lists_every_statement():
     from clt_utils.ledger import statements
 
-    rows = {row.find("code").text: row for row in parsed(html("statements")).find(class_="statement-index").tbody.find_all("tr")}
-    assert list(rows) == list(statements)
+    main = parsed(html("statements")).find("main")
+    entries = {entry.find("code").text: entry for entry in main.find_all(class_="statement")}
+    assert list(entries) == list(statements)
     for slug, entry in statements.items():
-        assert entry.title in rows[slug].text and (entry.paper or "not in the paper") in rows[slug].text
-        assert "FAILS" not in rows[slug].text
-        taught = entry.chapter in CHAPTERS
-        assert taught == any(link["href"].endswith(f"#{slug}") for link in rows[slug].find_all("a"))
+        assert entries[slug].find(class_="statement-entry")["id"] == slug
+        assert entry.title in entries[slug].text and (entry.paper or entries[slug]["data-status"]) in entries[slug].text
+        assert "FAILS" not in entries[slug].text and all(why in entries[slug].text for why, _ in entry.counterexamples)
+        assert entries[slug].h4.a["href"] == f"{entry.chapter}.html#{slug}"
+    heads = [words(head).removesuffix("#") for head in main.find_all(["h2", "h3"])]
+    wanted = []
+    for part, of_part in parts().items():
+        wanted += [part, *(words(parsed(html(page)).h1).removesuffix("#").replace(". ", " ", 1) for page in of_part
+                           if any(entry.chapter == page for entry in statements.values()))]
+    assert heads[:-1] == wanted, "the parts and chapters of the table of contents, in their order"
+
+
+@pytest.mark.site
+def test_every_statement_leads_to_its_entry():
+    from clt_utils.ledger import statements
+
+    for slug, entry in statements.items():
+        link = parsed(html(entry.chapter)).find(id=slug).find(class_="statement-place").a
+        assert link["href"] == f"../statements.html#{slug}"
 
 
 @pytest.mark.site
 def test_index_of_statements_says_when_and_on_what():
-    caption = parsed(html("statements")).find(class_="statement-index").caption.text
-    assert re.search(r"Checked on \d{4}-\d\d-\d\d on .*\d+ cores.*Python 3\.\d+.*torch \d", caption), caption
+    when = parsed(html("statements")).find(class_="checked-when").text
+    assert re.search(r"Checked on \d{4}-\d\d-\d\d on .*\d+ cores.*Python 3\.\d+.*torch \d", when), when
 
 
 @pytest.mark.site

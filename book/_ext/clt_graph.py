@@ -1,16 +1,23 @@
 """Which statement rests on which: the references in the proofs, as a graph, and what one can ask of it."""
 
+import html
+import math
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
-from clt_map import REFERENCE
+from clt_map import COLUMNS, REFERENCE
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 
+from clt_book import pages_in_order
 from notebooks import ROOT, chapters, parts, read_notebook
 
 BLOCK = re.compile(r"^(?P<fence>`{3,}|:{3,})\{prf:(?P<kind>\w+)\} *(?P<name>.*)\n(?P<body>[\s\S]*?)^(?P=fence)[ \t]*$", re.M)
+ACROSS, DOWN, WIDTH, HEIGHT, TOP = 66, 42, 50, 28, 56  # from one box to the next, of a box, and above the first, in pixels
 LABEL = re.compile(r"^:label: *(\S+)", re.M)
 
 
@@ -106,3 +113,142 @@ def unnamed(graph: nx.DiGraph) -> list[tuple[str, str]]:
         missing += [(slug, other) for other in REFERENCE.findall(node["words"])
                     if other in graph and other not in nx.ancestors(graph, slug)]
     return missing
+
+
+# ---- what the site calls a place
+
+def page_name(app: Any, page: str) -> str:
+    """The title of a page, for a chapter with its number."""
+    number = app.env.toc_secnumbers.get(page, {}).get("", ())
+    return f"{'.'.join(map(str, number))} {app.env.titles[page].astext()}".strip()
+
+
+def numbered(app: Any, page: str, kind: str, label: str) -> str:
+    return ".".join(map(str, app.env.toc_fignumbers.get(page, {}).get(kind, {}).get(label, ())))
+
+
+def statement_number(app: Any, slug: str) -> str:
+    """"Theorem 6.4"."""
+    place = app.env.proof_list[slug]
+    return f"{place['realtype'].title()} {numbered(app, place['docname'], place['countertype'], slug)}"
+
+
+# ---- where the text refers to a statement
+
+class Mention(NamedTuple):
+    """A place that refers to a statement: its page, the anchor there, and what to call it ("" for the page as a whole)."""
+
+    page: str
+    anchor: str
+    name: str
+
+
+def mentions(app: Any) -> dict[str, list[Mention]]:
+    """For each statement the sections and exercises that refer to it, in the order of the book.
+
+    What statements and proofs refer to is in the graph, and the section that states a thing is no use of it.
+    """
+    if not hasattr(app, "statement_mentions"):
+        found: dict[str, dict[Mention, None]] = {}
+        for page in pages_in_order(app.env):
+            if page == "statements" or page not in app.env.all_docs:
+                continue
+            doctree = app.env.get_doctree(page)
+            home = {id_: node.parent for node in doctree.findall(nodes.Element) for id_ in node["ids"] if id_ in app.env.proof_list}
+            for reference in doctree.findall(pending_xref):
+                slug, place = reference["reftarget"], mention(app, page, reference)
+                if reference["refdomain"] == "prf" and place and (slug not in home or place.anchor not in home[slug]["ids"]):
+                    found.setdefault(slug, {})[place] = None
+        app.statement_mentions = {slug: list(places) for slug, places in found.items()}
+    return app.statement_mentions
+
+
+def mention(app: Any, page: str, node: nodes.Node) -> Mention | None:
+    """Where a reference stands; None in a statement or its proof."""
+    while node := node.parent:
+        kind = type(node).__name__
+        if kind == "proof_node" or {"proof"} & set(getattr(node, "attributes", {}).get("classes", ())):
+            return None
+        if kind.startswith(("exercise", "solution")) and "label" in node:
+            label = node.get("target_label", node["label"])
+            exercise = app.env.sphinx_exercise_registry[label]
+            return Mention(exercise["docname"], label, f"Exercise {numbered(app, exercise['docname'], 'exercise', label)}")
+        if isinstance(node, nodes.section) and len(node) and isinstance(node[0], nodes.title):
+            chapter = app.env.toc_secnumbers.get(page)
+            whole = not chapter or isinstance(node.parent, nodes.document)
+            return Mention(page, "" if isinstance(node.parent, nodes.document) else node["ids"][0], "" if whole else heading(node))
+    return None
+
+
+def heading(section: nodes.section) -> str:
+    """The title of a section in plain letters, formulas included."""
+    def plain(formula: re.Match) -> str:
+        return unicodedata.lookup(f"GREEK SMALL LETTER {formula[1]}") if formula[1] in ("gamma", "lambda", "rho") else formula[1]
+
+    return re.sub(r"\\([a-z]+)", plain, section[0].astext()).replace("{", "").replace("}", "")
+
+
+# ---- as a picture
+
+class Box(NamedTuple):
+    """What the picture shows of a statement: its number, what it is in words, where it leads, its status by number, its strength or nan."""
+
+    number: str
+    words: str
+    href: str
+    status: int
+    strength: float
+
+
+def drawing(graph: nx.DiGraph, boxes: Mapping[str, Box], names: Sequence[str]) -> str:
+    """The graph as SVG: a column for each chapter that has statements, an arrow from what is needed to what needs it.
+
+    The border says the part by its colour, as does the head of the column; fill and dashes say the status, whose ``names`` are the
+    legend, and the bar below a box the strength.
+    """
+    from clt_utils.plots import COLORS  # here, because it loads torch
+
+    columns: dict[str, list[str]] = {}
+    for slug, node in graph.nodes(data=True):
+        columns.setdefault(node["chapter"], []).append(slug)
+    places = {slug: (i * ACROSS, TOP + j * DOWN) for i, column in enumerate(columns.values()) for j, slug in enumerate(column)}
+    width, bottom = len(columns) * ACROSS, TOP + max(map(len, columns.values())) * DOWN
+    alt = (f"Map of the statements: {len(graph)} boxes in {len(columns)} columns, one for each chapter, and {graph.number_of_edges()} "
+           "lines, from what a proof uses to what it proves. The page of all statements says the same in words.")
+    lines = [f'<svg class="statement-map" role="group" aria-label="{html.escape(alt)}" viewBox="-14 0 {width + 14} {bottom + 34}" '
+             'xmlns="http://www.w3.org/2000/svg">']
+    lines += (f'<path d="{_curve(*places[source], *places[target])}" data-from="{source}" data-to="{target}"/>'
+              for source, target in graph.edges)
+    parts_of: dict[str, list[float]] = {}
+    for column in columns.values():
+        middle = places[column[0]][0] + WIDTH / 2
+        parts_of.setdefault(graph.nodes[column[0]]["part"], []).append(middle)
+        lines.append(f'<text x="{middle:g}" y="42">{boxes[column[0]].number.split(".")[0]}</text>')
+    for part, middles in parts_of.items():
+        lines.append(f'<text class="part" x="{(middles[0] + middles[-1]) / 2:g}" y="16">{html.escape(part)}</text>')
+    for slug, (x, y) in places.items():
+        box, color = boxes[slug], COLORS[COLUMNS[list(parts_of).index(graph.nodes[slug]["part"]) % len(COLUMNS)]]
+        lines.append(f'<a href="{html.escape(box.href)}" data-slug="{slug}" aria-label="{html.escape(box.words)}">'
+                     f'<title>{html.escape(box.words)}</title>{_box(x, y, box.status, color)}'
+                     f'<text x="{x + WIDTH / 2:g}" y="{y + 19}">{box.number}</text>{_bar(x, y, box.strength)}</a>')
+    for i, name in enumerate(names):
+        x = i * width // len(names)
+        lines.append(f'{_box(x, bottom, i, "currentColor")}<text class="legend" x="{x + WIDTH + 8}" y="{bottom + 19}">{name}</text>')
+    return "\n".join([*lines, "</svg>"])
+
+
+def _box(x: int, y: int, status: int, color: str) -> str:
+    return f'<rect class="status-{status}" x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" stroke="{color}"/>'
+
+
+def _bar(x: int, y: int, strength: float) -> str:
+    """A line below the box, as long as the strength; none where there is no constant to get wrong."""
+    return "" if math.isnan(strength) else f'<line x1="{x}" y1="{y + HEIGHT + 4}" x2="{x + WIDTH * strength:.1f}" y2="{y + HEIGHT + 4}"/>'
+
+
+def _curve(x: int, y: int, u: int, v: int) -> str:
+    """From box to box: across to another column, or within one around its left side."""
+    if x == u:
+        reach = x - 9 - abs(v - y) / DOWN
+        return f"M{x} {y + HEIGHT // 2}C{reach:g} {y + HEIGHT // 2} {reach:g} {v + HEIGHT // 2} {u} {v + HEIGHT // 2}"
+    return f"M{x + WIDTH} {y + HEIGHT // 2}C{x + WIDTH + 30} {y + HEIGHT // 2} {u - 30} {v + HEIGHT // 2} {u} {v + HEIGHT // 2}"

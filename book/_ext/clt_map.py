@@ -21,7 +21,7 @@ WIDTH, HEIGHT, ACROSS, DOWN, TOP = 168, 46, 216, 82, 44  # of a box, from one bo
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    generated(app, "chapter-map", lambda app, docname: [picture(app), words(app, docname)])
+    generated(app, "chapter-map", lambda app, docname: [picture(app, docname), words(app, docname)])
     generated(app, "exercise-counts", exercise_counts)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
@@ -84,15 +84,16 @@ def reduced(graph: nx.DiGraph) -> nx.DiGraph:
 
 # ---- as a picture
 
-def picture(app: Sphinx) -> nodes.raw:
+def picture(app: Sphinx, docname: str) -> nodes.raw:
     """The map as vector graphics: a column for each part, an arrow from what is needed to what needs it."""
     graph = reduced(needs())
     titles = {page: app.env.titles[page].astext() for page in graph if page in app.env.titles}
-    return nodes.raw("", drawing(graph, titles), format="html")
+    hrefs = {page: app.builder.get_relative_uri(docname, page) for page in titles}
+    return nodes.raw("", drawing(graph, titles, hrefs), format="html")
 
 
-def drawing(graph: nx.DiGraph, titles: dict[str, str]) -> str:
-    """The SVG of a reduced map."""
+def drawing(graph: nx.DiGraph, titles: dict[str, str], hrefs: dict[str, str]) -> str:
+    """The SVG of a reduced map; each box leads to its chapter."""
     from clt_utils.plots import COLORS  # here, because it loads torch
 
     place = {page: (node["part"] * ACROSS, TOP + node["row"] * DOWN) for page, node in graph.nodes(data=True)}
@@ -102,7 +103,7 @@ def drawing(graph: nx.DiGraph, titles: dict[str, str]) -> str:
     alt = (f"Map of the book: {len(graph)} chapters in {len(graph.graph['parts'])} columns, one for each part. {asked} solid arrows "
            f"lead to a chapter from one that it asks for, {graph.number_of_edges() - asked} dashed ones from one whose statements it uses. "
            "The list below says the same in words.")
-    lines = [f'<svg class="chapter-map" role="img" aria-label="{html.escape(alt)}" viewBox="-36 0 {width + 50} {height + 8}" '
+    lines = [f'<svg class="chapter-map" role="group" aria-label="{html.escape(alt)}" viewBox="-36 0 {width + 50} {height + 8}" '
              'xmlns="http://www.w3.org/2000/svg">',
              '<defs><marker id="map-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto-start-reverse" '
              'markerUnits="userSpaceOnUse"><path d="M0 0 8 4 0 8z" fill="currentColor"/></marker></defs>']
@@ -113,10 +114,13 @@ def drawing(graph: nx.DiGraph, titles: dict[str, str]) -> str:
         lines.append(f'<path d="{_curve(graph, place, source, target)}" marker-end="url(#map-tip)"{dash}/>')
     for page, (x, y) in place.items():
         color = COLORS[COLUMNS[graph.nodes[page]["part"] % len(COLUMNS)]]
-        lines.append(f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" stroke="{color}"/>')
-        rows = _wrapped(titles.get(page, page))
+        title = titles.get(page, page)
+        lines.append(f'<a href="{html.escape(hrefs.get(page, ""))}" aria-label="{html.escape(title)}">'
+                     f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" stroke="{color}"/>')
+        rows = _wrapped(title)
         for i, row in enumerate(rows):
             lines.append(f'<text x="{x + WIDTH / 2}" y="{y + HEIGHT / 2 + 5 + 17 * (i - (len(rows) - 1) / 2)}">{html.escape(row)}</text>')
+        lines.append("</a>")
     return "\n".join([*lines, "</svg>"])
 
 

@@ -1,15 +1,19 @@
-"""The index of statements: made from the ledger and from what the chapters label; the two must agree."""
+"""The index of statements: made from the ledger and from what the chapters label, which must agree, and from the graph of both."""
 
+import functools
 import hashlib
+import html
 import inspect
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
+from clt_graph import Box, built_on, drawing, graph_of_statements, mentions, needed, page_name, statement_number
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -17,19 +21,31 @@ from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
-from clt_book import ROOT, fingerprint, generated, machine, table
+from clt_book import ROOT, fingerprint, generated, machine
+from notebooks import parts
 
 logger = logging.getLogger(__name__)
 TRIALS = 20  # a look at every build; the tests run each statement's own number
 PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", "proposition", "theorem"}
-COLUMNS = ("Statement", "Where", "In the paper", "Check", "Worst slack", "Tightness", "Strength", "Breaks when dropped")
+STATUS = ("in the paper", "a topic of the paper", "known elsewhere", "not in the paper")
+KNOWN = {
+    "fisher-neyman", "exponential-family-duality", "hessian-inverse", "canonical-link", "three-point", "pinsker-euclidean", "erm-duality",
+    "batch-energy-identity", "descent-lemma", "sgd-classical", "variance-propagation", "scale-invariance", "entropy-nonnegative",
+    "information-nonnegative", "tv-bound", "excess-risk", "tv-mean", "tv-tail", "fixed-predictor-tail", "best-of-m", "psi-smooth-descent",
+    "minimum-norm", "shift-bound"}
+"""Statements that are not in the paper and of which the chapter says from where they are known."""
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    generated(app, "statement-index", statement_index)
+    generated(app, "statement-filter", statement_filter)
+    generated(app, "statement-map", statement_map)
+    for part in parts():
+        generated(app, f"statements-of-{part.lower()}", functools.partial(statements_of, part))
     app.connect("builder-inited", check_statements)
     app.connect("env-check-consistency", compare)
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", add_script)
+    app.connect("doctree-resolved", link_to_index)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
@@ -86,33 +102,141 @@ def compare(app: Any, env: BuildEnvironment) -> None:
             logger.warning("the chapter does not label `%s`, which the ledger says it proves", slug, location=entry["chapter"])
 
 
-def statement_index(app: Any, docname: str) -> nodes.table:
-    """The table of all statements."""
-    survey = app.ledger_survey
-    return table(COLUMNS, [cells(app, docname, entry) for entry in app.ledger], "statement-index", "cards",
-                 caption=f"Checked on {survey['date']} on {survey['machine']}.")
+# ---- the page: a filter, and an entry for each statement
+
+def statement_filter(app: Any, docname: str) -> list[nodes.Node]:
+    """The filter, which filter.js brings to life, and when the checks ran."""
+    def choice(name: str, options: Sequence[str]) -> str:
+        return (f'<label>{name.capitalize()} <select name="{name}"><option value="">all</option>'
+                + "".join(f"<option>{option}</option>" for option in options) + "</select></label>")
+
+    form = (f'<form class="statement-filter" role="search" aria-label="Filter the statements" hidden><label>Words '
+            f'<input type="search" name="words" autocomplete="off"></label>{choice("part", list(parts()))}{choice("status", STATUS)}'
+            f'<output>{len(app.ledger)} of {len(app.ledger)} statements</output></form>')
+    when = f"Checked on {app.ledger_survey['date']} on {app.ledger_survey['machine']}."
+    return [nodes.raw("", form, format="html"), nodes.paragraph("", when, classes=["checked-when"])]
 
 
-def cells(app: Sphinx, docname: str, entry: dict[str, Any]) -> list[list[nodes.Node]]:
-    """The cells of one statement, in the order of COLUMNS, each a list of inline nodes."""
-    check, slug = entry["check"], entry["slug"]
-    place = getattr(app.env, "proof_list", {}).get(slug)
-    title, where = nodes.Text(entry["title"]), "chapter to come"
-    if place:
-        title = make_refnode(app.builder, docname, place["docname"], slug, title)
-        number = app.env.toc_fignumbers.get(place["docname"], {}).get(place["countertype"], {}).get(slug, ())
-        where = f"{place['realtype'].title()} {'.'.join(map(str, number))}"
-    status = f"{'holds' if check['holds'] else 'FAILS'} in {check['trials']} trial{'s' * (check['trials'] != 1)}"
-    return [
-        [title, nodes.Text(" "), nodes.literal("", slug)],
-        [nodes.Text(where)],
-        [nodes.Text(entry["paper"] or "not in the paper")],
-        [nodes.Text(status), nodes.Text(", "), source_link(app, docname, *entry["source"])],
-        [nodes.Text(number_or_dash(check["worst_slack"]))],
-        [nodes.Text(number_or_dash(check["tightness"]))],
-        [nodes.Text("; ".join([strength(check["strength"]), *entry["loose"]]))],
-        [nodes.Text("; ".join(dropped for dropped, _ in entry["counterexamples"]) or "–")],
+def statements_of(part: str, app: Any, docname: str) -> list[nodes.Node]:
+    """A section for each chapter of a part that has statements, and in it one for each statement."""
+    graph, result = graph_of_statements(), []
+    for page in parts()[part]:
+        entries = [entry for entry in app.ledger if entry["chapter"] == page]
+        if entries:
+            title = nodes.title("", "", make_refnode(app.builder, docname, page, "", nodes.Text(page_name(app, page))))
+            section = nodes.section("", title, ids=[f"statements-of-{Path(page).name}"], classes=["statements-of-chapter"])
+            for entry in entries:
+                section += statement_entry(app, docname, graph, entry)
+            result.append(section)
+    return result
+
+
+def statement_entry(app: Any, docname: str, graph: nx.DiGraph, entry: dict[str, Any]) -> list[nodes.Node]:
+    """What the page says about one statement; its neighbours in the graph are links to their entries."""
+    slug, check = entry["slug"], entry["check"]
+    title = nodes.title("", "", statement_link(app, docname, slug), nodes.Text(f" {graph.nodes[slug]['name']} "), nodes.literal("", slug))
+    trials = f"{'holds' if check['holds'] else 'FAILS'} in {check['trials']} trial{'s' * (check['trials'] != 1)}, "
+    numbers = [f"{name} {value}" for name, value in (
+        ("worst slack", number_or_dash(check["worst_slack"])), ("tightness", number_or_dash(check["tightness"])),
+        ("strength", "; ".join([strength(check["strength"]), *entry["loose"]]))) if value != "–"]
+    facts = [
+        ("Source", [nodes.Text(status(entry) + (f": {entry['paper']}" if entry["paper"] else ""))]),
+        ("Rests on", near(app, docname, graph, list(graph.predecessors(slug))) or [nodes.Text("definitions alone")]),
+        ("Used in proofs of", near(app, docname, graph, list(graph.successors(slug))) or [nodes.Text("no other statement")]),
+        ("Used in the text", used_in_text(app, docname, slug) or [nodes.Text("only where it stands")]),
+        ("Breaks when dropped", [nodes.Text("; ".join(dropped for dropped, _ in entry["counterexamples"]) or "–")]),
+        ("Check", [nodes.Text(trials), source_link(app, docname, *entry["source"]), *(nodes.Text(f"; {number}") for number in numbers)]),
     ]
+    items = (nodes.definition_list_item("", nodes.term("", name), nodes.definition("", nodes.paragraph("", "", *fact)))
+             for name, fact in facts)
+    listed = nodes.definition_list("", *items, classes=["statement-facts"])
+    section = nodes.section("", title, nodes.paragraph("", f"{entry['title']}."), listed, ids=[slug], classes=["statement-entry"])
+    section += folded(app, docname, graph, "What must I prove to prove this?", needed(graph, slug))
+    section += folded(app, docname, graph, "What rests on it, directly or not?", built_on(graph, slug))
+    data = f'data-part="{html.escape(graph.nodes[slug]["part"])}" data-status="{status(entry)}"'
+    return [nodes.raw("", f'<div class="statement" {data}>', format="html"), section, nodes.raw("", "</div>", format="html")]
+
+
+def status(entry: dict[str, Any]) -> str:
+    """Where a statement comes from, one of STATUS."""
+    if entry["slug"] in KNOWN:
+        return "known elsewhere"
+    return "not in the paper" if not entry["paper"] else "a topic of the paper" if "topic" in entry["paper"] else "in the paper"
+
+
+def statement_link(app: Any, docname: str, slug: str) -> nodes.Node:
+    """The number of a statement, which leads to its place in the book."""
+    return make_refnode(app.builder, docname, app.env.proof_list[slug]["docname"], slug, nodes.Text(statement_number(app, slug)))
+
+
+def entry_link(app: Any, docname: str, graph: nx.DiGraph, slug: str) -> nodes.Node:
+    """Number and name of a statement, which lead to its entry on the page of all statements."""
+    words = nodes.Text(f"{statement_number(app, slug)} {graph.nodes[slug]['name']}")
+    return make_refnode(app.builder, docname, "statements", slug, words)
+
+
+def near(app: Any, docname: str, graph: nx.DiGraph, slugs: list[str]) -> list[nodes.Node]:
+    place = {slug: i for i, slug in enumerate(graph)}
+    return listing([entry_link(app, docname, graph, slug) for slug in sorted(slugs, key=place.__getitem__)])
+
+
+def listing(links: Sequence[nodes.Node], between: str = "; ") -> list[nodes.Node]:
+    return [part for link in links for part in (nodes.Text(between), link)][1:]
+
+
+def folded(app: Any, docname: str, graph: nx.DiGraph, question: str, slugs: list[str]) -> list[nodes.Node]:
+    """A list of statements behind a question; nothing where it has no answer but those that stand above."""
+    if len(slugs) < 2:
+        return []
+    items = (nodes.list_item("", nodes.paragraph("", "", entry_link(app, docname, graph, slug))) for slug in slugs)
+    begin = f'<details class="statement-order"><summary>{question} {len(slugs)} statements, in an order that works</summary>'
+    return [nodes.raw("", begin, format="html"), nodes.enumerated_list("", *items), nodes.raw("", "</details>", format="html")]
+
+
+def used_in_text(app: Any, docname: str, slug: str) -> list[nodes.Node]:
+    """Chapters with their sections and exercises, then the other pages."""
+    pages: dict[str, list[nodes.Node]] = {}
+    for page, anchor, name in mentions(app).get(slug, ()):
+        link = make_refnode(app.builder, docname, page, anchor, nodes.Text(name or page_name(app, page)))
+        if name:
+            pages.setdefault(page, []).append(link)
+        elif page not in pages:
+            pages[page] = [link]
+    lines = []
+    for page, links in pages.items():
+        named = links[0].astext() == page_name(app, page)
+        lead = [] if named else [nodes.strong("", page_name(app, page)), nodes.Text(": ")]
+        lines.append(nodes.inline("", "", *lead, *listing(links, ", ")))
+    return listing(lines)
+
+
+# ---- the graph as a picture, and ways from the chapters to the page
+
+def statement_map(app: Any, docname: str) -> nodes.raw:
+    """The graph as vector graphics: a box for each statement, which leads to its entry."""
+    graph, boxes = graph_of_statements(), {}
+    for entry in app.ledger:
+        slug, name = entry["slug"], graph.nodes[entry["slug"]]["name"]
+        share = entry["check"]["strength"]
+        words = f"{statement_number(app, slug)} {name}, {status(entry)}" + ("" if math.isnan(share) else f", strength {strength(share)}")
+        href = app.builder.get_relative_uri(docname, "statements") + f"#{slug}"
+        boxes[slug] = Box(statement_number(app, slug).split()[-1], words, href, STATUS.index(status(entry)), share)
+    return nodes.raw("", drawing(graph, boxes, STATUS), format="html")
+
+
+def link_to_index(app: Any, doctree: nodes.document, docname: str) -> None:
+    """Below each statement of the ledger a way to its entry: what it rests on, and where it is used."""
+    slugs = {entry["slug"] for entry in app.ledger}
+    for node in list(doctree.findall(nodes.Element)) if docname != "statements" and "statements" in app.env.all_docs else ():
+        slug = next((id_ for id_ in node["ids"] if id_ in slugs), None)
+        if slug and type(node).__name__.endswith("_node"):
+            link = make_refnode(app.builder, docname, "statements", slug, nodes.Text("What it rests on, and where it is used"))
+            node += nodes.paragraph("", "", link, classes=["statement-place"])
+
+
+def add_script(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    if pagename in ("statements", "teach/map"):
+        app.add_js_file("filter.js", loading_method="defer")
 
 
 def strength(share: float) -> str:
