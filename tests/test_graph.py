@@ -7,12 +7,11 @@ from xml.etree import ElementTree
 import nbformat
 import networkx as nx
 import pytest
-from clt_graph import BLOCK, LABEL, Box, blocks, built_on, drawing, graph_of_statements, in_order, needed, unnamed
+from clt_graph import BLOCK, KNOWN, LABEL, STATUS, Box, blocks, built_on, drawing, graph_of_statements, in_order, needed, status, unnamed
 from clt_map import REFERENCE
 from sitemap import SITE, html, parsed
 from test_browser import PHONE, browser, visit
 
-from clt_statements import KNOWN, STATUS, status
 from clt_utils.ledger import statements
 from notebooks import ROOT, chapters, pieces, read_notebook
 

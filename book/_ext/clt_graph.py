@@ -12,13 +12,28 @@ import networkx as nx
 from clt_map import COLUMNS, REFERENCE
 from docutils import nodes
 from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util.typing import ExtensionMetadata
 
-from clt_book import pages_in_order
+from clt_book import generated, pages_in_order
 from notebooks import ROOT, chapters, parts, read_notebook
 
 BLOCK = re.compile(r"^(?P<fence>`{3,}|:{3,})\{prf:(?P<kind>\w+)\} *(?P<name>.*)\n(?P<body>[\s\S]*?)^(?P=fence)[ \t]*$", re.M)
 ACROSS, DOWN, WIDTH, HEIGHT, TOP = 66, 42, 50, 28, 56  # from one box to the next, of a box, and above the first, in pixels
 LABEL = re.compile(r"^:label: *(\S+)", re.M)
+
+STATUS = ("in the paper", "a topic of the paper", "known elsewhere", "not in the paper")
+KNOWN = {
+    "fisher-neyman", "exponential-family-duality", "hessian-inverse", "canonical-link", "three-point", "pinsker-euclidean", "erm-duality",
+    "batch-energy-identity", "descent-lemma", "sgd-classical", "variance-propagation", "scale-invariance", "entropy-nonnegative",
+    "information-nonnegative", "tv-bound", "excess-risk", "tv-mean", "tv-tail", "fixed-predictor-tail", "best-of-m", "psi-smooth-descent",
+    "minimum-norm", "shift-bound"}
+"""Statements that are not in the paper and of which the chapter says from where they are known."""
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    generated(app, "statement-map", statement_map)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
 class Block(NamedTuple):
@@ -117,6 +132,13 @@ def unnamed(graph: nx.DiGraph) -> list[tuple[str, str]]:
 
 # ---- what the site calls a place
 
+def status(entry: dict[str, Any]) -> str:
+    """Where a statement comes from, one of STATUS."""
+    if entry["slug"] in KNOWN:
+        return "known elsewhere"
+    return "not in the paper" if not entry["paper"] else "a topic of the paper" if "topic" in entry["paper"] else "in the paper"
+
+
 def page_name(app: Any, page: str) -> str:
     """The title of a page, for a chapter with its number."""
     number = app.env.toc_secnumbers.get(page, {}).get("", ())
@@ -190,6 +212,23 @@ def heading(section: nodes.section) -> str:
 
 # ---- as a picture
 
+def strength(share: float) -> str:
+    """Rounded down: what stands there passes, a little less does not."""
+    return "–" if math.isnan(share) else f"{math.floor(share * 100 + 1e-6) / 100:.2f}"
+
+
+def statement_map(app: Any, docname: str) -> nodes.raw:
+    """The graph as vector graphics: a box for each statement, which leads to its entry."""
+    graph, boxes = graph_of_statements(), {}
+    for entry in app.ledger:
+        slug, name = entry["slug"], graph.nodes[entry["slug"]]["name"]
+        share = entry["check"]["strength"]
+        words = f"{statement_number(app, slug)} {name}, {status(entry)}" + ("" if math.isnan(share) else f", strength {strength(share)}")
+        href = app.builder.get_relative_uri(docname, "statements") + f"#{slug}"
+        boxes[slug] = Box(statement_number(app, slug).split()[-1], words, href, STATUS.index(status(entry)), share)
+    return nodes.raw("", drawing(graph, boxes, STATUS), format="html")
+
+
 class Box(NamedTuple):
     """What the picture shows of a statement: its number, what it is in words, where it leads, its status by number, its strength or nan."""
 
@@ -203,8 +242,8 @@ class Box(NamedTuple):
 def drawing(graph: nx.DiGraph, boxes: Mapping[str, Box], names: Sequence[str]) -> str:
     """The graph as SVG: a column for each chapter that has statements, an arrow from what is needed to what needs it.
 
-    The border says the part by its colour, as does the head of the column; fill and dashes say the status, whose ``names`` are the
-    legend, and the bar below a box the strength.
+    The border says the part by its colour, and the heading above says it in words; fill and dashes say the status, whose ``names`` are
+    the legend, and the bar below a box the strength.
     """
     from clt_utils.plots import COLORS  # here, because it loads torch
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-from clt_graph import Box, built_on, drawing, graph_of_statements, mentions, needed, page_name, statement_number
+from clt_graph import STATUS, built_on, graph_of_statements, mentions, needed, page_name, statement_number, status, strength
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -27,18 +27,10 @@ from notebooks import parts
 logger = logging.getLogger(__name__)
 TRIALS = 20  # a look at every build; the tests run each statement's own number
 PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", "proposition", "theorem"}
-STATUS = ("in the paper", "a topic of the paper", "known elsewhere", "not in the paper")
-KNOWN = {
-    "fisher-neyman", "exponential-family-duality", "hessian-inverse", "canonical-link", "three-point", "pinsker-euclidean", "erm-duality",
-    "batch-energy-identity", "descent-lemma", "sgd-classical", "variance-propagation", "scale-invariance", "entropy-nonnegative",
-    "information-nonnegative", "tv-bound", "excess-risk", "tv-mean", "tv-tail", "fixed-predictor-tail", "best-of-m", "psi-smooth-descent",
-    "minimum-norm", "shift-bound"}
-"""Statements that are not in the paper and of which the chapter says from where they are known."""
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     generated(app, "statement-filter", statement_filter)
-    generated(app, "statement-map", statement_map)
     for part in parts():
         generated(app, f"statements-of-{part.lower()}", functools.partial(statements_of, part))
     app.connect("builder-inited", check_statements)
@@ -157,13 +149,6 @@ def statement_entry(app: Any, docname: str, graph: nx.DiGraph, entry: dict[str, 
     return [nodes.raw("", f'<div class="statement" {data}>', format="html"), section, nodes.raw("", "</div>", format="html")]
 
 
-def status(entry: dict[str, Any]) -> str:
-    """Where a statement comes from, one of STATUS."""
-    if entry["slug"] in KNOWN:
-        return "known elsewhere"
-    return "not in the paper" if not entry["paper"] else "a topic of the paper" if "topic" in entry["paper"] else "in the paper"
-
-
 def statement_link(app: Any, docname: str, slug: str) -> nodes.Node:
     """The number of a statement, which leads to its place in the book."""
     return make_refnode(app.builder, docname, app.env.proof_list[slug]["docname"], slug, nodes.Text(statement_number(app, slug)))
@@ -210,19 +195,7 @@ def used_in_text(app: Any, docname: str, slug: str) -> list[nodes.Node]:
     return listing(lines)
 
 
-# ---- the graph as a picture, and ways from the chapters to the page
-
-def statement_map(app: Any, docname: str) -> nodes.raw:
-    """The graph as vector graphics: a box for each statement, which leads to its entry."""
-    graph, boxes = graph_of_statements(), {}
-    for entry in app.ledger:
-        slug, name = entry["slug"], graph.nodes[entry["slug"]]["name"]
-        share = entry["check"]["strength"]
-        words = f"{statement_number(app, slug)} {name}, {status(entry)}" + ("" if math.isnan(share) else f", strength {strength(share)}")
-        href = app.builder.get_relative_uri(docname, "statements") + f"#{slug}"
-        boxes[slug] = Box(statement_number(app, slug).split()[-1], words, href, STATUS.index(status(entry)), share)
-    return nodes.raw("", drawing(graph, boxes, STATUS), format="html")
-
+# ---- ways from the chapters to the page
 
 def link_to_index(app: Any, doctree: nodes.document, docname: str) -> None:
     """Below each statement of the ledger a way to its entry: what it rests on, and where it is used."""
@@ -237,11 +210,6 @@ def link_to_index(app: Any, doctree: nodes.document, docname: str) -> None:
 def add_script(app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     if pagename in ("statements", "teach/map"):
         app.add_js_file("filter.js", loading_method="defer")
-
-
-def strength(share: float) -> str:
-    """Rounded down: what stands there passes, a little less does not."""
-    return "–" if math.isnan(share) else f"{math.floor(share * 100 + 1e-6) / 100:.2f}"
 
 
 def number_or_dash(value: float) -> str:
