@@ -402,8 +402,8 @@ def small_book(tmp_path):
     (tmp_path / "clt_utils" / "__init__.py").write_text("ANSWER = 42\n", encoding="utf-8")
     (tmp_path / "clt_utils" / "ledger" / "__init__.py").write_text(LEDGER, encoding="utf-8")
     (tmp_path / "book" / "intro.md").write_text("# A small book\n\nOf {cite}`qi2026conjugate`.\n\n```{bibliography}\n```\n\n"
-                                                "```{statement-index}\n```\n", encoding="utf-8")
-    toc = {"format": "jb-book", "root": "intro", "chapters": [{"file": "chapter"}]}
+                                                "```{statements-of-small}\n```\n", encoding="utf-8")
+    toc = {"format": "jb-book", "root": "intro", "parts": [{"caption": "Small", "numbered": True, "chapters": [{"file": "chapter"}]}]}
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
 
     def build(prose=THEOREM, code="import clt_utils\nprint('The answer is', clt_utils.ANSWER)"):
@@ -429,7 +429,7 @@ def test_build_notices_a_change_of_the_package(small_book):
     assert second.returncode == 0, second.stdout
     assert "The answer is 43" in small_book.page()
     index = (small_book.root / "_build" / "html" / "intro.html").read_text(encoding="utf-8")
-    assert "holds in 20 trials" in index, "a generated table is missing"
+    assert "holds in 20 trials" in index, "what is made of the ledger is missing"
 
 
 @pytest.mark.parametrize("prose, code, complaint", [

@@ -220,7 +220,7 @@ def strength(share: float) -> str:
 def statement_map(app: Any, docname: str) -> nodes.raw:
     """The graph as vector graphics: a box for each statement, which leads to its entry."""
     graph, boxes = graph_of_statements(), {}
-    for entry in app.ledger:
+    for entry in (entry for entry in app.ledger if entry["slug"] in graph):
         slug, name = entry["slug"], graph.nodes[entry["slug"]]["name"]
         share = entry["check"]["strength"]
         words = f"{statement_number(app, slug)} {name}, {status(entry)}" + ("" if math.isnan(share) else f", strength {strength(share)}")

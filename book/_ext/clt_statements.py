@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-from clt_graph import STATUS, built_on, graph_of_statements, mentions, needed, page_name, statement_number, status, strength
+from clt_graph import built_on, graph_of_statements, mentions, needed, page_name, statement_number, status, strength
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -32,7 +32,7 @@ PROVED = {"axiom", "conjecture", "corollary", "criterion", "lemma", "property", 
 def setup(app: Sphinx) -> ExtensionMetadata:
     generated(app, "statement-filter", statement_filter)
     for part in parts():
-        generated(app, f"statements-of-{part.lower()}", functools.partial(statements_of, part))
+        generated(app, f"statements-of-{part.lower().replace(' ', '-')}", functools.partial(statements_of, part))
     app.connect("builder-inited", check_statements)
     app.connect("env-check-consistency", compare)
     app.connect("html-collect-pages", source_pages)
@@ -97,23 +97,17 @@ def compare(app: Any, env: BuildEnvironment) -> None:
 # ---- the page: a filter, and an entry for each statement
 
 def statement_filter(app: Any, docname: str) -> list[nodes.Node]:
-    """The filter, which filter.js brings to life, and when the checks ran."""
-    def choice(name: str, options: Sequence[str]) -> str:
-        return (f'<label>{name.capitalize()} <select name="{name}"><option value="">all</option>'
-                + "".join(f"<option>{option}</option>" for option in options) + "</select></label>")
-
-    form = (f'<form class="statement-filter" role="search" aria-label="Filter the statements" hidden><label>Words '
-            f'<input type="search" name="words" autocomplete="off"></label>{choice("part", list(parts()))}{choice("status", STATUS)}'
-            f'<output>{len(app.ledger)} of {len(app.ledger)} statements</output></form>')
+    """The place of the filter, which filter.js makes, and when the checks ran."""
     when = f"Checked on {app.ledger_survey['date']} on {app.ledger_survey['machine']}."
-    return [nodes.raw("", form, format="html"), nodes.paragraph("", when, classes=["checked-when"])]
+    place = '<form class="statement-filter" hidden></form>'
+    return [nodes.raw("", place, format="html"), nodes.paragraph("", when, classes=["checked-when"])]
 
 
 def statements_of(part: str, app: Any, docname: str) -> list[nodes.Node]:
     """A section for each chapter of a part that has statements, and in it one for each statement."""
     graph, result = graph_of_statements(), []
     for page in parts()[part]:
-        entries = [entry for entry in app.ledger if entry["chapter"] == page]
+        entries = [entry for entry in app.ledger if entry["chapter"] == page and entry["slug"] in graph]
         if entries:
             title = nodes.title("", "", make_refnode(app.builder, docname, page, "", nodes.Text(page_name(app, page))))
             section = nodes.section("", title, ids=[f"statements-of-{Path(page).name}"], classes=["statements-of-chapter"])

@@ -5,6 +5,12 @@
     const entries = [...document.querySelectorAll(".statement")].map(entry => ({
       entry, words: [...entry.querySelectorAll("h4, h4 + p, dd:not(:has(a))")].map(e => e.textContent).join(" ").toLowerCase(),
     }));
+    const choice = (name, label) => `<label>${label} <select name="${name}"><option value="">all</option>`
+      + [...new Set(entries.map(({ entry }) => entry.dataset[name]))].map(value => `<option>${value}</option>`).join("") + "</select></label>";
+    filter.setAttribute("role", "search");
+    filter.setAttribute("aria-label", "Filter the statements");
+    filter.innerHTML = `<label>Words <input type="search" name="words" autocomplete="off"></label>${choice("part", "Part")}${choice("status", "Status")}`
+      + "<output></output>";
     const apply = () => {
       const words = filter.words.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
