@@ -40,6 +40,12 @@ def whole(loader):
     return (torch.cat(parts) for parts in zip(*loader))
 
 
+def said(report):
+    """The words of a report, wherever its lines end."""
+    assert all(len(line) <= 84 for line in str(report).splitlines()), "The page shows 84 columns. Wrap what is wider."
+    return " ".join(str(report).split())
+
+
 def test_numbers_against_torch(seed):
     net, loader = small_net(seed=seed), batches(seed=seed)
     x, y = whole(loader)
@@ -191,7 +197,7 @@ class Mixing(nn.Module):
 def test_bad_models_get_a_diagnosis(model, loader, words):
     report = diagnose(model, loader, progress=False)
     assert report.problems and not report.numbers
-    assert re.search(words, str(report)), str(report)
+    assert re.search(words, said(report)), str(report)
     assert "Nothing was measured" in report._repr_html_() and report.to_dict()["numbers"] == {}
     with pytest.raises(ValueError, match="without numbers"):
         report.plot()
@@ -265,7 +271,7 @@ def test_inputs_go_by_the_name_that_the_model_has_for_them():
     both = diagnose(ByName(), [{"mask": y, "pixel_values": x, "number": y, "labels": y}], progress=False)
     assert both.numbers == pytest.approx(report.numbers, rel=1e-5)
     refused = diagnose(small_net(), [{"pixel_values": x, "more": x, "labels": y}], progress=False)
-    assert "2 inputs (pixel_values, more)" in str(refused)
+    assert "2 inputs (pixel_values, more)" in said(refused)
 
 
 def test_as_many_samples_as_classes():
@@ -320,7 +326,7 @@ def test_inputs_of_one_number_a_sample():
 ])
 def test_loaders_that_cannot_be_read_as_pairs(loader, words):
     report = diagnose(small_net(), loader, progress=False)
-    assert not report.numbers and words in str(report)
+    assert not report.numbers and words in said(report)
 
 
 @pytest.mark.parametrize("generator", [BINARY, SQUARED, POISSON, HUBER], ids=lambda g: g.name)
@@ -519,12 +525,12 @@ SPECTRA = {"risk_probed", "lower", "upper", "lam_min", "lam_max", "condition"}
 def test_many_outputs_are_told_before_the_work_and_the_rest_is_measured(monkeypatch, capsys):
     plain = diagnose(small_net(), batches(), layers=["0"], progress=False)
     monkeypatch.setattr(cost_module, "MOST_OUTPUTS", 2)
-    said, risks = [], measure_module._risks
-    monkeypatch.setattr(measure_module, "_risks", lambda *call: said.append(capsys.readouterr().out) or risks(*call))
+    told, risks = [], measure_module._risks
+    monkeypatch.setattr(measure_module, "_risks", lambda *call: told.append(capsys.readouterr().out) or risks(*call))
     report = diagnose(small_net(), batches(), layers=["0"])
-    for text in (said[0], report.problems[0]):
+    for text in (" ".join(told[0].split()), report.problems[0]):
         assert "K = 3 outputs" in text and "`structure.matrix_free_eigenvalues`" in text
-    assert re.search(r"About \d+ s and \d+ MiB", said[0])
+    assert re.search(r"About \d+ s and \d+ MiB", told[0])
     found = {"lam_min", "lam_max", "eigenvalue_error", "condition"}
     assert set(plain.numbers) == EVERY and set(report.numbers) == EVERY - SPECTRA | found and report.layers == plain.layers
     assert report.numbers == pytest.approx(report.numbers | {name: plain.numbers[name] for name in EVERY - SPECTRA}, rel=1e-5)
@@ -537,7 +543,7 @@ def test_many_outputs_are_told_before_the_work_and_the_rest_is_measured(monkeypa
 def test_thirty_thousand_outputs():
     torch.manual_seed(0)
     report = diagnose(nn.Linear(3, 30000), [(torch.randn(4, 3), torch.arange(4))], layers=[""], probes=1, progress=False)
-    assert "K = 30000 outputs" in str(report) and "7.2 GB" in str(report) and report.numbers["energy"] > 0 and report.layers
+    assert "K = 30000 outputs" in said(report) and "7.2 GB" in said(report) and report.numbers["energy"] > 0 and report.layers
     assert report.numbers["lam_min"] == pytest.approx(report.numbers["lam_max"], rel=1e-3)  # a linear model has (‖x‖² + 1) I
 
 
@@ -556,14 +562,14 @@ def test_where_memory_runs_out_nothing_else_is_lost(monkeypatch, where, lost, er
     monkeypatch.setattr(layers_module if where in ("_layer", "_calls") else measure_module, where, no_memory)
     report = diagnose(small_net(), batches(), layers=["0"])
     assert set(report.numbers) == EVERY - lost and len(report.problems) == 1 and bool(report.layers) == bool(lost)
-    assert ("K = 3" in str(report) and "matrix_free_eigenvalues" in str(report)) == (where == "probe")
+    assert ("K = 3" in said(report) and "matrix_free_eigenvalues" in said(report)) == (where == "probe")
     assert json.dumps(report.to_dict()) and report.rows() and report._repr_html_() and report.plot() and len(report.words()) > 5
 
 
 def test_what_fails_later_is_told():
     """Two samples pass, and a later one does not."""
     report = diagnose(nn.Embedding(60, 3), [(torch.arange(70), torch.arange(70) % 3)], progress=False)
-    assert not report.numbers and "could not be measured: IndexError" in str(report)
+    assert not report.numbers and "could not be measured: IndexError" in said(report)
 
 
 @pytest.mark.parametrize("model, words", [
@@ -578,12 +584,12 @@ def test_what_fails_later_is_told():
 ])
 def test_more_models_get_a_diagnosis(model, words):
     report = diagnose(model, batches(), progress=False)
-    assert not report.numbers and words in str(report)
+    assert not report.numbers and words in said(report)
 
 
 def test_a_layer_without_a_tensor_is_named():
     report = diagnose(Aside(), batches(), layers=["aside", "pair"], progress=False)
-    assert "the layer 'aside', which gave no tensor" in str(report) and [layer.name for layer in report.layers] == ["pair"]
+    assert "the layer 'aside', which gave no tensor" in said(report) and [layer.name for layer in report.layers] == ["pair"]
 
 
 def test_watch_keeps_its_share_and_leaves_training_alone(monkeypatch):

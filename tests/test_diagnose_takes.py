@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_diagnose import Middle, Wrap, batches, small_net, whole
+from test_diagnose import Middle, Wrap, batches, said, small_net, whole
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -99,7 +99,7 @@ def test_padding_that_changes_the_outputs_is_told():
     ids, mask, y = texts()
     loader = [{"input_ids": ids[k::5, :k + 3], "attention_mask": mask[k::5, :k + 3], "labels": y[k::5]} for k in range(5)]
     report = diagnose(Text(respects=False), loader, progress=False)
-    assert not report.numbers and re.search(r"unequal lengths.*changes by.*with padding.*Pad them all to one length", str(report))
+    assert not report.numbers and re.search(r"unequal lengths.*changes by.*with padding.*Pad them all to one length", said(report))
 
 
 def test_a_text_model_in_half_the_bits():
@@ -135,7 +135,7 @@ def test_bytes_are_read_as_numbers_up_to_one_and_the_report_says_so():
     plain = diagnose(net, [(pixels.float() / 255, y)], layers=["1.0"], progress=False)
     assert report.numbers == pytest.approx(plain.numbers, rel=1e-5) and report.layers == plain.layers
     assert len(report.notes) == 1 and "divided by 255" in report.notes[0] and not report.problems
-    for form in (str(report), report._repr_html_()):
+    for form in (said(report), report._repr_html_()):
         assert "How the samples were read:" in form and "divided by 255" in form and "What could not be measured:" not in form
     assert report.to_dict()["notes"] == [*report.notes] and "How the samples" not in str(plain)
     takes = nn.Sequential(Wrap(lambda x: x.float() / 255), net)
@@ -186,7 +186,7 @@ def test_outputs_in_other_forms(form):
 
 @pytest.mark.parametrize("targets, words", [(torch.arange(40) % 2, "for a yes or no pass the generator `duality.BINARY`")])
 def test_one_output_and_the_loss_of_several(targets, words):
-    assert words in str(diagnose(small_net(1), [(labelled()[0], targets)], progress=False))
+    assert words in said(diagnose(small_net(1), [(labelled()[0], targets)], progress=False))
 
 
 @pytest.mark.parametrize("K, generator, absent", [(1, SQUARED, {"condition", "lower", "upper"}), (1, BINARY, {"condition"}),
@@ -197,7 +197,7 @@ def test_what_is_true_of_any_model_is_no_finding(K, generator, absent):
     targets = y % K if generator is SHANNON else (y[:, None] % 2).float().expand(-1, K)
     report = diagnose(small_net(K), [(x, targets)], generator, probes=4, progress=False)
     assert {"condition", "lower", "upper"} - report.numbers.keys() == absent and not report.problems
-    words = str(report)
+    words = said(report)
     assert ("condition of A_x" in words) == ("condition" not in absent) and "nan" not in words and "eigenvalues of A_x" in words
 
 
@@ -397,4 +397,4 @@ class Once(torch.autograd.Function):
 def test_many_outputs_and_no_second_derivative():
     net = nn.Sequential(nn.Linear(3, 2001), Wrap(Once.apply))
     report = diagnose(net, [(torch.randn(2, 3), torch.arange(2))], probes=1, progress=False)
-    assert "energy" in report.numbers and "lam_min" not in report.numbers and "second derivative" in str(report)
+    assert "energy" in report.numbers and "lam_min" not in report.numbers and "second derivative" in said(report)

@@ -170,22 +170,20 @@ def shift(train: Subject, test: Subject) -> dict[str, float]:
     return {"shift": hit - false, "shift_error": math.hypot(e0, e1)}
 
 
-def neighbour_votes(x: Tensor, labels: Tensor, K: int) -> Tensor:
-    """What the five nearest other inputs say of each sample's label, (n,)."""
+def neighbour_votes(x: Tensor, labels: Tensor, K: int, at: Tensor | None = None) -> Tensor:
+    """What the five nearest samples say of the label of each input in ``at``, or of each sample's own without itself, (n,)."""
     from sklearn.neighbors import NearestNeighbors
 
-    around = NearestNeighbors(n_neighbors=5).fit(x.numpy()).kneighbors(return_distance=False)  # of each sample without itself
+    around = NearestNeighbors(n_neighbors=5).fit(x.numpy()).kneighbors(None if at is None else at.numpy(), return_distance=False)
     return torch.nn.functional.one_hot(labels[torch.from_numpy(around)], K).sum(1).argmax(1)
 
 
 def neighbours(train: Subject, test: Subject, unseen: Tensor) -> dict[str, float]:
     """What a vote of five nearest training inputs says: of held-out labels, and of each training label without itself."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    x, z, y = columns(train).numpy(), columns(test).numpy(), train.targets.numpy()
-    wrong = torch.from_numpy(KNeighborsClassifier(5).fit(x, y).predict(z) != test.targets.numpy()).double()
+    given = columns(train), train.targets, train.K
+    wrong = (neighbour_votes(*given, at=columns(test)) != test.targets).double()
     mine = (unseen.argmax(1) != test.targets).double()
-    disagree = (neighbour_votes(torch.from_numpy(x), train.targets, train.K) != train.targets).double()
+    disagree = (neighbour_votes(*given) != train.targets).double()
     numbers = {}
     numbers["neighbours_error"] = wrong.mean().item()
     numbers["neighbours_gain"], numbers["neighbours_gain_error"] = mean_and_error(mine - wrong)

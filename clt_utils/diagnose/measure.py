@@ -19,7 +19,7 @@ from .compare import compared, copies, halves, mean_and_error, neighbours, order
 from .cost import without_matrices
 from .inside import DRAWS, INSIDE, STEPPED, inside
 from .layers import what_layers_keep
-from .report import Layer, Report
+from .report import Layer, Report, wrapped
 from .rules import advice_on
 from .samples import Subject, one_line
 
@@ -138,7 +138,7 @@ def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Se
               test: Subject | None) -> None:
     """Print what the work will take, and what of it will not be done."""
     for problem in problems:
-        print(problem)
+        print(wrapped(problem))
     with _spared("the estimate", []):
         room = cost.room(subject, probes, matrix)
         n = len(subject.inputs)

@@ -3,9 +3,11 @@
 import html
 import json
 import math
+import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -13,6 +15,21 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from .._checks import require, require_kind
+
+WIDTH = 84
+"""Columns of a text: the page shows no more, and a terminal seldom has fewer."""
+
+
+def wrapped(*lines: str, first: str = "", rest: str = "  ") -> str:
+    """Lines within the width of the page, each beginning with ``first`` and going on below with ``rest`` before it."""
+    return "\n".join(textwrap.fill(line, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) for line in lines)
+
+
+def columns(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Cells beside each other, each within its own width, behind an indent of two."""
+    parts = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(cells, widths)]
+    return "\n".join("  ".join(["", *(f"{part:{width}s}" for part, width in zip(row, widths))]).rstrip()
+                     for row in zip_longest(*parts, fillvalue=""))
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,7 @@ class Row(NamedTuple):
 
 
 EXACT, BOUND, ESTIMATE = "exact, on these samples", "bound", "estimate ± standard error"
+LEGEND = "Exact is what holds for these samples, a bound is proved, an estimate stands with its standard error."
 
 
 @dataclass(frozen=True)
@@ -160,17 +178,21 @@ class Report:
 
     def __str__(self) -> str:
         if not self.numbers:
-            return "\n".join(["Diagnosis: nothing was measured.", *(f"  - {problem}" for problem in self.problems)])
+            return "\n".join(["Diagnosis: nothing was measured.", wrapped(*self.problems, first="  - ", rest="    ")])
         rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in (1, 2)]
-        lines = [*self.verdict()]
+        widths = [min(most, max(len(row[i]) for row in rows)) for i, most in ((1, 26), (2, 17))]
+        widths.append(WIDTH - 6 - sum(widths))
+        lines = [wrapped(*self.verdict())]
         for topic in dict.fromkeys(row.topic for row in rows):
-            lines += ["", topic.upper()] + [f"  {row.what:{widths[0]}s}  {row.value:{widths[1]}s}  {row.kind}: {row.meaning}"
-                                             for row in rows if row.topic == topic]
+            lines += ["", topic.upper()] + [columns([row.what, row.value, f"{row.kind.split()[0].rstrip(',')}: {row.meaning}"], widths)
+                                            for row in rows if row.topic == topic]
+        lines += ["", wrapped(LEGEND, rest="")]
         for heading, said in self._remarks():
-            lines += ["", heading, *(f"  - {remark}" for remark in said)]
-        advice = ["", "What to try next:", *(f"  {i}. {advice}" for i, advice in enumerate(self.advice, 1))] if self.advice else []
-        return "\n".join([*lines, *advice])
+            lines += ["", heading, wrapped(*said, first="  - ", rest="    ")]
+        if self.advice:
+            lines += ["", "What to try next:"]
+            lines += [wrapped(str(advice), first=f"  {i}. ", rest="     ") for i, advice in enumerate(self.advice, 1)]
+        return "\n".join(lines)
 
     def _remarks(self) -> list[tuple[str, tuple[str, ...]]]:
         """What stands below the numbers, under its heading."""
@@ -268,7 +290,8 @@ class Comparison:
     def __str__(self) -> str:
         width = max((len(row[0]) for row in self.rows()), default=0) + 2
         lines = [f"{what:{width}s}{a:>8.3g}  {b:>5.3g}  {change}" for what, a, b, change in self.rows()]
-        return "\n".join([f"{'':{width}s}{'before':>8s}  {'after':>5s}  change", *lines, *self.advice()])
+        lines += [wrapped(said) for said in self.advice()]
+        return "\n".join([f"{'':{width}s}{'before':>8s}  {'after':>5s}  change", *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th scope='row'>{html.escape(what)}</th><td>{a:.3g}</td><td>{b:.3g}</td><td>{html.escape(change)}</td></tr>"
@@ -351,18 +374,18 @@ LINES = (
          "with probability {shared:.0%}, for {candidates:.0f} predictor(s) fixed before these samples"),
     Line("held out", "risk of new samples", "certificate_risk", "within {certificate_risk:.3g}", BOUND,
          "the same, but only if no loss exceeds {test_largest_loss:.3g}, the largest seen"),
-    Line("held out", "other inputs than in training", "shift", "{shift:.2f} ± {shift_error:.2f}", ESTIMATE,
+    Line("held out", "shift of the inputs", "shift", "{shift:.2f} ± {shift_error:.2f}", ESTIMATE,
          "of a lower bound on the total variation between them"),
     Line("held out", "copies of training inputs", "copies", "{copies:.0f}", EXACT, "of {test_samples:.0f}, among the samples read"),
-    Line("held out", "error of five nearest neighbours", "neighbours_error", "{neighbours_error:.1%}", EXACT,
-         "a yardstick: a vote without training"),
+    Line("held out", "error of five neighbours", "neighbours_error", "{neighbours_error:.1%}", EXACT,
+         "a yardstick: a vote of the nearest, without training"),
     Line("inside", "largest loss γ", "largest_loss", "≥ {largest_loss:.3g}", BOUND, "from these samples alone"),
-    Line("inside", "risk, where spectra were measured", "lower upper risk_probed",
+    Line("inside", "risk between its bounds", "lower upper risk_probed",
          "{lower:.3g} ≤ {risk_probed:.3g} ≤ {upper:.3g}", BOUND, "on {looked} samples, energy ratios sample by sample"),
     Line("inside", "eigenvalues of A_x", "lam_min lam_max", "{lam_min:.3g} to {lam_max:.3g}", EXACT,
          "from the smallest to the largest of all samples probed"),
-    Line("inside", "found without the matrices", "eigenvalue_error", "± {eigenvalue_error:.2g}", BOUND,
-         "an eigenvalue lies that near each of the two, on a few samples"),
+    Line("inside", "the same, known within", "eigenvalue_error", "± {eigenvalue_error:.2g}", BOUND,
+         "found without the matrices, on a few samples: an eigenvalue lies that near each of the two"),
     Line("inside", "condition of A_x", "condition", "{condition:.3g}", EXACT, "median over the samples probed"),
     Line("inside", "gradient energy", "energy", "{energy:.3g}", EXACT, "residual {residual:.3g}, on {looked} samples"),
     Line("inside", "gradient correlation ρ", "correlation", "{correlation:.3g}", EXACT,
