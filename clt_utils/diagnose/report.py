@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,11 +95,11 @@ class Row(NamedTuple):
     meaning: str
 
 
-EXACT, BOUND, ESTIMATE = "exact, on these samples", "bound", "estimate ± standard error"
-LEGEND = "Exact is what holds for these samples, a bound is proved, an estimate stands with its standard error."
+EXACT, BOUND, ESTIMATE = "exact", "bound", "estimate"
+LEGEND = "Exact is what holds for these samples, a bound is proved, an estimate may be off by a few of its standard errors (±)."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What the theory says about a model; print it, ``plot()`` it, ``to_dict()`` it, or let a notebook display it.
 
@@ -176,7 +177,7 @@ class Report:
         require_kind("other", other, Report, "a report")
         return Comparison(self, other)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         if not self.numbers:
             return "\n".join(["Diagnosis: nothing was measured.", wrapped(*self.problems, first="  - ", rest="    ")])
         rows = self.rows()
@@ -184,7 +185,7 @@ class Report:
         widths.append(WIDTH - 6 - sum(widths))
         lines = [wrapped(*self.verdict())]
         for topic in dict.fromkeys(row.topic for row in rows):
-            lines += ["", topic.upper()] + [columns([row.what, row.value, f"{row.kind.split()[0].rstrip(',')}: {row.meaning}"], widths)
+            lines += ["", topic.upper()] + [columns([row.what, row.value, f"{row.kind}: {row.meaning}"], widths)
                                             for row in rows if row.topic == topic]
         lines += ["", wrapped(LEGEND, rest="")]
         for heading, said in self._remarks():
@@ -202,18 +203,18 @@ class Report:
     def _repr_html_(self) -> str:
         if not self.numbers:
             return f"<p><strong>Nothing was measured.</strong></p>{_listed(self.problems)}"
-        verdict = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict())
+        verdict = "".join(f"<p>{_marked(line)}</p>" for line in self.verdict())
         rows, table = self.rows(), ""
         for topic in dict.fromkeys(row.topic for row in rows):
-            table += f"<tbody><tr class='topic'><th colspan='4' scope='rowgroup'>{html.escape(topic)}</th></tr>"
+            table += f"<tbody><tr class='topic'><th colspan='3' scope='rowgroup'>{html.escape(topic)}</th></tr>"
             for row in (row for row in rows if row.topic == topic):
-                cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[2:])
+                cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (row.value, f"{row.kind}: {row.meaning}"))
                 table += f"<tr><th scope='row'>{html.escape(row.what)}</th>{cells}</tr>"
             table += "</tbody>"
         remarks = "".join(f"<p><strong>{heading}</strong></p>{_listed(said)}" for heading, said in self._remarks())
         advice = f"<p><strong>What to try next:</strong></p>{_listed(map(str, self.advice))}" if self.advice else ""
         return (f"{verdict}<table class='clt-check'><caption>What the theory says about this model</caption>{table}</table>"
-                f"{remarks}{advice}")
+                f"<p>{LEGEND}</p>{remarks}{advice}")
 
     def plot(self) -> Figure:
         """One figure: the risk between floor and constant, in training and held out; its bounds; and what layers keep of the label.
@@ -254,7 +255,7 @@ class Report:
         return " ".join(said + [f"Entropy left after layers: {left}."] * bool(left))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Two reports side by side; print it, or let a notebook display it.
 
@@ -287,7 +288,7 @@ class Comparison:
                                                                   ("still there", [r for r in now if r in then]),
                                                                   ("new", [r for r in now if r not in then])) if rules]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         width = max((len(row[0]) for row in self.rows()), default=0) + 2
         lines = [f"{what:{width}s}{a:>8.3g}  {b:>5.3g}  {change}" for what, a, b, change in self.rows()]
         lines += [wrapped(said) for said in self.advice()]
@@ -333,7 +334,12 @@ def _promise(n: Mapping[str, float]) -> str:
 
 
 def _listed(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_marked(line)}</li>" for line in lines) + "</ul>"
+
+
+def _marked(line: str) -> str:
+    """A line as HTML, with code for what stands between backticks."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(line))
 
 
 def _bars(ax: plt.Axes, marks: Iterable[tuple[str, float, str]]) -> None:
@@ -364,7 +370,7 @@ LINES = (
     Line("held out", "accuracy", "test_accuracy", "{test_accuracy:.1%} ± {test_accuracy_error:.1%}", ESTIMATE, "on the same"),
     Line("held out", "constant from training", "test_constant", "{test_constant:.3g}", EXACT,
          "their own best has {test_label_entropy:.3g}"),
-    Line("held out", "share of the way", "test_progress", "{test_progress:.1%}", "estimate",
+    Line("held out", "share of the way", "test_progress", "{test_progress:.1%}", ESTIMATE,
          "from that constant to their floor {test_floor:.3g}"),
     Line("held out", "gap of the risk", "gap", "{gap:.3g} ± {gap_error:.2g}", ESTIMATE, "held out less training"),
     Line("held out", "gap after one temperature", "gap_cooled", "{gap_cooled:.3g} ± {gap_cooled_error:.2g}", ESTIMATE,
