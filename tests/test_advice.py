@@ -11,6 +11,7 @@ from test_diagnose import said
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from clt_utils._spacing import evenly_spaced
 from clt_utils.bounds import best_of_tail, fixed_predictor_tail
 from clt_utils.diagnose import Report, diagnose
 from clt_utils.diagnose.__main__ import main
@@ -234,6 +235,88 @@ def test_comparison_against_torch(ward):
     shares = (y.bincount(minlength=10) + 0.1) / (len(y) + 1)
     assert n["test_constant"] == pytest.approx(-shares.log()[w].mean().item(), rel=1e-5)
     assert n["progress"] == pytest.approx(1 - n["risk"] / n["label_entropy"])  # all digits differ, so that the floor is zero
+
+
+def coin_tosses(seed, n=96, d=30, K=8):
+    """A fresh network, and inputs and labels that have nothing to do with each other, to train on and held out."""
+    generator = torch.Generator().manual_seed(seed)
+    train, test = ((torch.randn(n, d, generator=generator), torch.randint(K, (n,), generator=generator)) for _ in range(2))
+    torch.manual_seed(seed)
+    return nn.Linear(d, K), train, test
+
+
+def test_of_coin_tosses_nothing_is_gained():
+    """Whatever is fitted to samples seems to gain on these same samples, and does not on others."""
+    found = [diagnose(net, [train], [test], probes=2, progress=False).numbers for net, train, test in map(coin_tosses, range(2))]
+    for name, most in (("order_gain", 0.1), ("prior_gain", 0.0), ("shift", 0.1), ("step_gain", 0.0)):
+        gains = [n[name] for n in found]
+        assert sum(gains) / 2 < most, f"{name} of coin tosses: {gains}. Judge it on samples that it was not fitted to."
+
+
+def test_numbers_of_neighbours_copies_and_both_gaps():
+    """A training set of which a part is held out too, every number by hand."""
+    net, (x, y), (z, w) = coin_tosses(5, n=40, d=3, K=3)
+    z, w = torch.cat([z, x[:10]]), torch.cat([w, y[:10]])
+    n = diagnose(net, [(x, y)], [(z, w)], probes=2, progress=False).numbers
+
+    def votes(a, beside):
+        order = torch.cdist(a, x).add(torch.eye(40) * 1e9 if beside else 0).argsort(1)[:, :5]
+        return nn.functional.one_hot(y[order], 3).sum(1).argmax(1)
+
+    with torch.no_grad():
+        f, g = net(x).double(), net(z).double()
+    mine, vote, own = (g.argmax(1) != w).double(), (votes(z, False) != w).double(), (votes(x, True) != y).double()
+    losses = cross_entropy(g, w, reduction="none")
+    T = reference_temperature(g, w)
+    right = {"neighbours_error": vote.mean(), "disagree": own.mean(), "noise": own.mean() - vote.mean(),
+             "noise_error": (own.var() / 40 + vote.var() / 50).sqrt(), "neighbours_gain": (mine - vote).mean(),
+             "neighbours_gain_error": (mine - vote).std() / 50**0.5, "copies": 10, "copies_risk": losses[40:].mean(),
+             "clean_risk": losses[:40].mean(), "clean_risk_error": losses[:40].std() / 40**0.5, "temperature": T,
+             "gap": losses.mean() - cross_entropy(f, y), "cooled_gain": losses.mean() - n["cooled_risk"],
+             "gap_cooled": n["cooled_risk"] - cross_entropy(f / T, y), "test_progress": 1 - (losses.mean() - n["test_floor"]) /
+             (n["test_constant"] - n["test_floor"])}
+    assert {name: n[name] for name in right} == pytest.approx({name: float(value) for name, value in right.items()}, rel=1e-3)
+
+
+@pytest.mark.parametrize("apart, low, high", [(True, 1 / 4, 1 / 4), (False, 0.0, 1.0)])
+def test_random_signs(apart, low, high):
+    """Of orthogonal gradients the signs do not matter; equal ones may cancel or all agree."""
+    x = torch.eye(4) if apart else torch.ones(4, 4)
+    net = nn.Linear(4, 2, bias=False)
+    nn.init.zeros_(net.weight)
+    n = diagnose(net, [(x, torch.zeros(4, dtype=torch.long))], probes=4, progress=False).numbers
+    assert [n["rho_low"], n["rho_high"]] == pytest.approx([low, high], abs=1e-6)
+    assert n["correlation"] == pytest.approx(1 / 4 if apart else 1)
+
+
+def test_numbers_of_units():
+    """Five units behind the first layer: two never fire, one does on a single sample; then three behind a tanh."""
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.randn(32, 4)
+    net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2))
+    with torch.no_grad():
+        net[0].bias[:3] -= 100
+        net[0].weight[2] = 0
+        net[0].weight[2, 0] = 1
+        net[0].bias[2] = -x[:, 0].sort().values[-2]
+        net[2].weight *= 5
+        net[2].bias -= net[:3](x).mean(0)
+    y = torch.arange(32) % 2
+    n = diagnose(net, [(x, y)], probes=4, progress=False)
+    h = net[:4](x).detach()
+    edge = 0.02 * (h.max() - h.min())
+    ends = (h < h.min() + edge).double().mean().item(), (h > h.max() - edge).double().mean().item()
+    assert (net[1](net[0](x)) == 0).all(0).sum() == 2 and n.numbers["dead"] == pytest.approx(2 / 5) and n.places["dead_at"] == "2"
+    assert n.numbers["saturated"] == pytest.approx(sum(ends)) and min(ends) > 0.05
+    assert n.numbers["input_scale"] == pytest.approx(x.square().mean().sqrt().item(), rel=1e-5)
+    energy = dict.fromkeys(("0", "2", "4"), 0.0)
+    for i in evenly_spaced(32, 4)[:4]:
+        net.zero_grad()
+        cross_entropy(net(x[i : i + 1]), y[i : i + 1]).backward()
+        for name in energy:
+            energy[name] += net.get_parameter(f"{name}.weight").grad.square().sum().item()
+    assert n.numbers["reach"] == pytest.approx(min(energy.values()) / max(energy.values()), rel=1e-4)
+    assert n.places["reach_at"] == min(energy, key=energy.__getitem__)
 
 
 def reference_temperature(f, y):
