@@ -278,6 +278,44 @@ def test_numbers_of_neighbours_copies_and_both_gaps():
     assert {name: n[name] for name in right} == pytest.approx({name: float(value) for name, value in right.items()}, rel=1e-3)
 
 
+def normal(n, d=4, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("train, test, low, high", [
+    (normal(300), normal(30, seed=1), -0.3, 0.3), (normal(300), normal(30, seed=1) + 1, 0.5, 1.0),  # ten times fewer, and one off in all
+    (normal(200), 3 * normal(200, seed=1), 0.4, 1.0),  # as far away on both sides
+    (normal(60), torch.cat([normal(60, seed=1), normal(1, seed=2).expand(200, -1)]), -0.3, 0.3),  # one of them many times
+], ids=["alike", "elsewhere", "wider", "repeated"])
+def test_shift_of_the_inputs(train, test, low, high):
+    net, pairs = nn.Linear(4, 2), [[(x, torch.arange(len(x)) % 2)] for x in (train, test)]
+    assert low < diagnose(net, *pairs, probes=1, progress=False).numbers["shift"] < high
+
+
+def test_the_order_of_held_out_labels_is_what_counts():
+    """Where the two sets disagree, the model is to serve the held-out one."""
+    net, x, y = nn.Linear(2, 2), torch.eye(2).repeat(20, 1), torch.arange(40) % 2
+    with torch.no_grad():
+        net.weight.copy_(3 * torch.eye(2))
+    for train, test, low, high in ((y, 1 - y, 2, 4), (1 - y, y, -4, 0.1), (1 - y, None, 2, 4)):
+        n = diagnose(net, [(x, train)], None if test is None else [(x, test)], probes=1, progress=False).numbers
+        assert low < n["order_gain"] < high
+
+
+def test_steps_go_on_as_long_as_they_lower_the_risk():
+    """Of (w x − y)²/2 six steps that begin with half of the best reach zero but for a hundred thousandth; one takes three quarters."""
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    n = diagnose(net, [(torch.ones(8, 1), torch.ones(8, 1))], SQUARED, probes=1, progress=False).numbers
+    assert n["risk"] == pytest.approx(0.5) and n["step"] == pytest.approx(0.5) and 0.49999 < n["step_gain"] <= 0.5
+
+
+def test_dead_pixels_are_no_dead_units():
+    x = torch.cat([torch.zeros(16, 3), (torch.arange(16) % 2)[:, None].float()], 1)
+    n = diagnose(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), [(x, torch.arange(16) % 2)], probes=1, progress=False).numbers
+    assert n["dead"] == n["saturated"] == 0
+
+
 @pytest.mark.parametrize("apart, low, high", [(True, 1 / 4, 1 / 4), (False, 0.0, 1.0)])
 def test_random_signs(apart, low, high):
     """Of orthogonal gradients the signs do not matter; equal ones may cancel or all agree."""

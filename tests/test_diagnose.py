@@ -86,6 +86,7 @@ def test_floor_from_duplicates():
     report = diagnose(small_net(), [(x, y)], progress=False)
     assert report.numbers["floor"] == pytest.approx(4 / 6 * math.log(2))
     assert report.numbers["conflicts"] == 4
+    assert report.numbers["progress"] == pytest.approx((math.log(3) - report.numbers["risk"]) / (math.log(3) - 4 / 6 * math.log(2)))
     assert report.numbers["label_entropy"] == pytest.approx(math.log(3))
     half = diagnose(small_net(), [(x, y.float()[:, None].expand(-1, 3))], SQUARED, progress=False)
     assert half.numbers["floor"] == pytest.approx(4 / 6 * 3 * 0.5 * 0.25)  # a variance of ¼ in each of three outputs
