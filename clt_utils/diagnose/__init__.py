@@ -30,7 +30,7 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
              delta: float = 0.05, progress: bool = True) -> Report:
     """Say what the theory knows about a classifier or regressor.
 
-    Before the work starts, its time and memory are estimated from one sample and printed. The model is measured in evaluation mode
+    Before the work starts, its time and memory are estimated from a few samples and printed. The model is measured in evaluation mode
     and left as it was, and so is the random state.
 
     Args:
@@ -86,4 +86,5 @@ def diagnose(model: nn.Module, train: Iterable[Any], test: Iterable[Any] | Gener
         report = report_on(found, chosen, probes, cells, progress, None if isinstance(unseen, Report) else unseen, candidates, delta)
         if isinstance(unseen, Report):
             return replace(report, problems=(*(f"Held-out samples: {problem}" for problem in unseen.problems), *report.problems))
-        return replace(report, notes=(*report.notes, *(f"Held-out samples: {note}" for note in (unseen.notes if unseen else ()))))
+        others = [note for note in (unseen.notes if unseen else ()) if note not in report.notes]
+        return replace(report, notes=(*report.notes, *(f"Held-out samples: {note}" for note in others)))

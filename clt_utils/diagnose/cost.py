@@ -23,6 +23,9 @@ FEW = 4
 PRODUCTS = 100
 """Products of a matrix and a vector that this takes about, each at the price of going back once."""
 
+TOGETHER = 8
+"""Samples that go forward to learn the time of one."""
+
 DIRECTIONS = 8
 """Directions of which the time is measured, to tell that of all K."""
 
@@ -56,7 +59,7 @@ def room(subject: Subject, probes: int, matrix: bool) -> float:
 
 
 def seconds(subject: Subject, probes: int, passes: float, matrix: bool) -> float:
-    """Seconds of the work, from one sample that goes forward, and back in a few directions: nothing of size K × K is made for it.
+    """Seconds of the work, from a few samples that go forward, and one back in a few directions: nothing of size K × K is made for it.
 
     Args:
         subject: What will be measured.
@@ -64,8 +67,8 @@ def seconds(subject: Subject, probes: int, passes: float, matrix: bool) -> float
         passes: How often all samples will go forward.
         matrix: Whether structure matrices will be formed.
     """
-    one, K = subject.inputs[:1].to(subject.device), subject.K
-    forward = _took(lambda: subject.outputs(subject.inputs[:1]))
+    one, few, K = subject.inputs[:1].to(subject.device), subject.inputs[:TOGETHER], subject.K
+    forward = _took(lambda: subject.outputs(few)) / len(few)  # samples share the price of a call
     back = _walk(subject, one, 1)
     several = min(DIRECTIONS, K)
     each = max(0.0, _walk(subject, one, several) - back) / max(1, several - 1)

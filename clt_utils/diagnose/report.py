@@ -96,6 +96,7 @@ class Row(NamedTuple):
 
 
 EXACT, BOUND, ESTIMATE = "exact", "bound", "estimate"
+READ, UNMEASURED, NEXT = "How the samples were read:", "What could not be measured:", "What to try next:"
 LEGEND = "Exact is what holds for these samples, a bound is proved, an estimate may be off by a few of its standard errors (±)."
 
 
@@ -184,21 +185,18 @@ class Report:
         widths = [min(most, max(len(row[i]) for row in rows)) for i, most in ((1, 26), (2, 17))]
         widths.append(WIDTH - 6 - sum(widths))
         lines = [wrapped(*self.verdict())]
+        if self.notes:  # they may change what every number means
+            lines += ["", READ, wrapped(*self.notes, first="  - ", rest="    ")]
         for topic in dict.fromkeys(row.topic for row in rows):
             lines += ["", topic.upper()] + [columns([row.what, row.value, f"{row.kind}: {row.meaning}"], widths)
                                             for row in rows if row.topic == topic]
         lines += ["", wrapped(LEGEND, rest="")]
-        for heading, said in self._remarks():
-            lines += ["", heading, wrapped(*said, first="  - ", rest="    ")]
+        if self.problems:
+            lines += ["", UNMEASURED, wrapped(*self.problems, first="  - ", rest="    ")]
         if self.advice:
-            lines += ["", "What to try next:"]
+            lines += ["", NEXT]
             lines += [wrapped(str(advice), first=f"  {i}. ", rest="     ") for i, advice in enumerate(self.advice, 1)]
         return "\n".join(lines)
-
-    def _remarks(self) -> list[tuple[str, tuple[str, ...]]]:
-        """What stands below the numbers, under its heading."""
-        return [(heading, said) for heading, said in (("How the samples were read:", self.notes),
-                                                      ("What could not be measured:", self.problems)) if said]
 
     def _repr_html_(self) -> str:
         if not self.numbers:
@@ -211,10 +209,10 @@ class Report:
                 cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in (row.value, f"{row.kind}: {row.meaning}"))
                 table += f"<tr><th scope='row'>{html.escape(row.what)}</th>{cells}</tr>"
             table += "</tbody>"
-        remarks = "".join(f"<p><strong>{heading}</strong></p>{_listed(said)}" for heading, said in self._remarks())
-        advice = f"<p><strong>What to try next:</strong></p>{_listed(map(str, self.advice))}" if self.advice else ""
-        return (f"{verdict}<table class='clt-check'><caption>What the theory says about this model</caption>{table}</table>"
-                f"<p>{LEGEND}</p>{remarks}{advice}")
+        notes, problems, advice = (f"<p><strong>{heading}</strong></p>{_listed(map(str, said))}" if said else "" for heading, said in (
+            (READ, self.notes), (UNMEASURED, self.problems), (NEXT, self.advice)))
+        return (f"{verdict}{notes}<table class='clt-check'><caption>What the theory says about this model</caption>{table}</table>"
+                f"<p>{LEGEND}</p>{problems}{advice}")
 
     def plot(self) -> Figure:
         """One figure: the risk between floor and constant, in training and held out; its bounds; and what layers keep of the label.
