@@ -393,7 +393,8 @@ def test_regression_and_what_has_no_labels_hear_nothing_of_temperatures():
     pairs = [(part, part[:, :2]) for part in x.split(40)]
     report = diagnose(nn.Linear(4, 2), pairs[:1], pairs[1:], SQUARED, probes=4, progress=False)
     assert not report.problems and {"temperature", "test_accuracy", "neighbours_error"}.isdisjoint(report.numbers)
-    assert "accuracy" not in str(report) and "if no loss exceeds" in report.verdict()[1]
+    assert "accuracy" not in str(report) and "if no loss exceeds" in report.verdict()[1] and "nan" not in str(report)
+    assert "with probability 95%, but only if no loss exceeds" in said(report) and report.numbers["test_floor"] == 0
     mean = pairs[0][1].mean(0)
     assert report.numbers["test_constant"] == pytest.approx(((pairs[1][1] - mean).square().sum(1) / 2).mean().item(), rel=1e-5)
 
@@ -432,7 +433,8 @@ def test_before_and_after(ward):
 
 FILES = {"model.py": "import torch\nfrom torch import nn\n\ndef build():\n    torch.manual_seed(0)\n    return nn.Linear(2, 2)\n",
          "data.py": "import torch\n\ndef loaders():\n    x = torch.arange(24.0).reshape(12, 2) / 12\n    y = torch.arange(12) % 2\n"
-                    "    return [(x, y)], [(x + 0.01, y)]\n\ndef one():\n    return loaders()[0]\n\ndef bad():\n    return []\n"}
+                    "    return [(x, y)], [(x + 0.01, y)]\n\ndef one():\n    return loaders()[0]\n\ndef bad():\n    return []\n"
+                    "\ndef numbers():\n    x = torch.arange(24.0).reshape(12, 2) / 12\n    return [(x, -x)]\n"}
 
 
 @pytest.fixture
@@ -451,6 +453,9 @@ def test_command_line(files, capsys):
     assert saved["numbers"]["candidates"] == 3 and "<table" in (files / "r.html").read_text(encoding="utf-8")
     assert saved["verdict"][0] in " ".join(capsys.readouterr().out.split())
     assert main(["model.py:build", "data.py:one"]) == 0 and main(["model.py:build", "data.py:bad"]) == 1
+    assert "--generator" not in capsys.readouterr().out
+    assert main(["model.py:build", "data.py:numbers"]) == 1 and "`--generator`: binary, " in capsys.readouterr().out
+    assert main(["model.py:build", "data.py:numbers", "--generator", "squared"]) == 0
     for wrong, words in (("nowhere.py:build", "FILE.py:FUNCTION"), ("model.py:make", "It has: build")):
         with pytest.raises(SystemExit, match=words):
             main([wrong, "data.py:one"])

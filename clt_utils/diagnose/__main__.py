@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = diagnose(model, train, test, GENERATORS[options.generator], layers=options.layers, probes=options.probes,
                       limit=options.limit, candidates=options.candidates)
     print(report)
+    if not report.numbers and "generator" in " ".join(report.problems):
+        print(f"Here the loss is named by `--generator`: {', '.join(sorted(GENERATORS))}.")
     for path, text in ((options.json, report.to_json), (options.html, report._repr_html_)):
         if path:
             path.write_text(text(), encoding="utf-8")

@@ -71,10 +71,10 @@ def compared(train: Subject, test: Subject, seen: Tensor, unseen: Tensor, candid
         right = [(f.argmax(1) == s.targets).double() for s, f in ((train, seen), (test, unseen))]
         (a0, e0), (a1, e1) = map(mean_and_error, right)
         numbers |= {"test_accuracy": a1, "test_accuracy_error": e1, "error_gap": a0 - a1, "error_gap_error": math.hypot(e0, e1)}
-        numbers |= {"certificate_error": float(best_of_tail(1.0, candidates, len(unseen), delta)), "candidates": candidates, "delta": delta}
+        numbers["certificate_error"] = float(best_of_tail(1.0, candidates, len(unseen), delta))
     gamma = numbers["test_largest_loss"]
     tail = fixed_predictor_tail(gamma, len(unseen), delta) if candidates == 1 else best_of_tail(gamma, candidates, len(unseen), delta)
-    numbers["certificate_risk"] = float(tail)
+    numbers |= {"certificate_risk": float(tail), "candidates": candidates, "delta": delta}
     if train.generator is SHANNON and train.K >= 2:
         numbers |= _cooled(train, test, seen, unseen, losses[1])
     return numbers

@@ -182,8 +182,8 @@ def _floor(subject: Subject) -> dict[str, float]:
     means = torch.zeros(len(size), mu.shape[1], dtype=mu.dtype).index_add(0, groups, mu) / size[:, None]
     spread = (mu - means[groups]).abs().amax(-1) > 1e-9
     average = generator.value(mu).mean()
-    floor = average - (size / size.sum() * generator.value(means)).sum()
-    return {"floor": max(floor.item(), 0.0), "label_entropy": max((average - generator.value(mu.mean(0))).item(), 0.0),
+    floor = (average - (size / size.sum() * generator.value(means)).sum()).item() if spread.any() else 0.0  # else it is rounding
+    return {"floor": max(floor, 0.0), "label_entropy": max((average - generator.value(mu.mean(0))).item(), 0.0),
             "conflicts": float(spread.sum())}
 
 

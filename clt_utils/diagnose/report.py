@@ -360,7 +360,7 @@ class Line(NamedTuple):
 LINES = (
     Line("risk", "risk, training", "risk", "{risk:.4g}", EXACT, "a mean over {read} samples"),
     Line("risk", "accuracy, training", "accuracy", "{accuracy:.1%}", EXACT, "{read} samples"),
-    Line("risk", "best constant", "label_entropy", "{label_entropy:.3g}", EXACT, "Ent(Y): what the frequencies of the targets alone give"),
+    Line("risk", "best constant", "label_entropy", "{label_entropy:.3g}", EXACT, "Ent(Y): the best that ignores the inputs"),
     Line("risk", "floor from duplicates", "floor", "{floor:.3g}", EXACT,
          "no model does better here; {conflicts:.0f} samples share their input with another target: noise or conflict, it cannot tell"),
     Line("risk", "share of the way", "progress", "{progress:.1%}", EXACT, "from the best constant to the floor"),
@@ -377,7 +377,7 @@ LINES = (
     Line("held out", "error rate of new samples", "certificate_error", "≤ error + {certificate_error:.1%}", BOUND,
          "with probability {shared:.0%}, for {candidates:.0f} predictor(s) fixed before these samples"),
     Line("held out", "risk of new samples", "certificate_risk", "within {certificate_risk:.3g}", BOUND,
-         "the same, but only if no loss exceeds {test_largest_loss:.3g}, the largest seen"),
+         "with probability {shared:.0%}, but only if no loss exceeds {test_largest_loss:.3g}, the largest seen"),
     Line("held out", "shift of the inputs", "shift", "{shift:.2f} ± {shift_error:.2f}", ESTIMATE,
          "of a lower bound on the total variation between them"),
     Line("held out", "copies of training inputs", "copies", "{copies:.0f}", EXACT, "of {test_samples:.0f}, among the samples read"),

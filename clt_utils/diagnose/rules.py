@@ -77,7 +77,7 @@ RULES = (
          lambda n: n["risk"] - 1.02 * n["label_entropy"] > 3 * n["risk_error"],
          "The risk {risk:.3g} is above the {label_entropy:.3g} of the best constant prediction.",
          "Look first at what differs from training: how inputs are scaled, or running statistics of batch normalization that lag behind. "
-         "If nothing does and it was trained, it diverged: start again from an earlier checkpoint with a smaller step.",
+         "If nothing does, it was never trained, or it diverged: start again from an earlier checkpoint with a smaller step.",
          "Exact, on these samples: a constant would already lower the risk by {above:.3g}.",
          "whether it was ever trained, and on what", ("outputs in another order",)),
     Rule("not trained to the end", "descent-lemma",
