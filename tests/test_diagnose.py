@@ -499,6 +499,7 @@ REFUSED = {
     "a number": (lambda m, h: h * m.layer(h), Wrap(lambda h: 1.0), "gave no tensor"),
     "in another order": (sorted_within, nn.Identity(), "with the order or the rest of the batch"),
     "fewer rows": (lambda m, h: h + m.layer(h.mean(0, keepdim=True)) * 0, nn.Identity(), r"outputs \(1, 6\) for 30 samples"),
+    "as many copies as samples": (lambda m, h: m.layer(h)[0], Wrap(lambda h: h.expand(len(h), -1, -1)), r"\(30, 30, 6\) for 30 samples"),
     "a mean that is taken out and put back": (lambda m, h: m.layer(h - h.mean(0)) + h.mean(0), nn.Identity(), "the rest of the batch"),
     "without a number": (lambda m, h: h + m.layer(h.detach() * torch.inf).clamp(-1, 1), nn.Identity(), "NaN or infinite"),
 }

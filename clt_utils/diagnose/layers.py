@@ -112,7 +112,9 @@ def _features(name: str, first: Outs, second: Outs) -> np.ndarray:
         seen.append((out, part))
     depth = min(out.dim() for out, _ in seen)
     dims: list[int | None] = [dim for dim in range(depth) if all(out.shape[dim] == len(part) for out, part in seen)]
-    if all(len(out) and len(out) % len(part) == 0 for out, part in seen):  # positions below samples, (B · L, d)
+    if len({out.numel() / len(part) for out, part in seen}) > 1:  # rows would have as many numbers as their batch has samples
+        dims = []
+    elif all(len(out) and len(out) % len(part) == 0 for out, part in seen):  # positions below samples, (B · L, d)
         dims = dims or [None]
     out, part = seen[0]
     require(dims, f"the layer {name!r} with outputs {tuple(out.shape)} for {len(part)} samples", f"one row a sample, ({len(part)}, ...)")
