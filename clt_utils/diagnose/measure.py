@@ -139,7 +139,7 @@ def _announce(subject: Subject, probes: int, layers: Sequence[str], problems: Se
     """Print what the work will take, and what of it will not be done."""
     for problem in problems:
         print(wrapped(problem))
-    with _spared("the estimate", []):
+    with _told("The estimate", []):  # what fails here fails again where it is measured, or does not matter
         room = cost.room(subject, probes, matrix)
         n = len(subject.inputs)
         others = (len(test.inputs) if test else 0) + STEPPED * min(n, INSIDE) + 3 * DRAWS * probes  # a way back takes two passes
