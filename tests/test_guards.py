@@ -532,3 +532,35 @@ def test_sums_over_what_was_broadcast_keep_the_samples_apart():
     for shape in ((60, 6), (5,), (60, 5), (2, 1, 6)):  # the samples on an axis of its own, and no broadcasts
         assert graph.per_sample(g, 3, 4, shape) is None
     assert graph.per_sample(g[:, 0], 1, 4, (2, 3)) is None
+
+
+# The guards, by hand
+
+def test_samples_that_interact_in_one_output_are_refused_whatever_the_scale(seed):
+    torch.manual_seed(seed)
+    inner, x = nn.Linear(3, 4), torch.randn(6, 3)
+    for scale in (1e-6, 1.0, 1e6):
+        apart = Part(lambda part, x, scale=scale: scale * inner(x), inner=inner)
+        assert structure_matrix(apart, x).isfinite().all()
+        mixing = Part(lambda part, x, scale=scale: scale * (inner(x) + torch.tensor([0, 0, 0, 0.01]) * x.mean(0)[:1]), inner=inner)
+        with pytest.raises(ValueError, match="interact"):
+            structure_matrix(mixing, x)
+
+
+def test_complex_outputs_are_refused():
+    with pytest.raises(ValueError, match="outputs torch.complex64.*real outputs"):
+        structure_matrix(Part(lambda part, x: torch.fft.fft(part.inner(x)), inner=nn.Linear(3, 2)), torch.randn(2, 3))
+
+
+def test_whole_numbers_stay_whole_in_another_precision(seed):
+    torch.manual_seed(seed)
+    model, words = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 2)), torch.tensor([[0, 6], [3, 3]])
+    same(copy.deepcopy(model).double(), words)
+    torch.testing.assert_close(structure_matrix(model, words, dtype=torch.float64), structure_matrix(model.double(), words))
+
+
+def test_an_error_in_our_own_words_is_handed_on():
+    with pytest.raises(ValueError, match="^Given: this. Expected: that.$"), engine._fewer_samples():
+        raise ValueError("Given: this. Expected: that.")
+    with pytest.raises(ValueError, match="fails on fewer samples .KeyError"), engine._fewer_samples():
+        raise KeyError("mask")

@@ -52,7 +52,8 @@ LIBRARIES = ("numpy", "scipy.stats", "scipy.optimize", "torch", "torch.func", "h
 TESTS = {  # the files whose tests may notice; the lines that each test runs are found by running it once
     **{name: [f"test_{name}", "test_border", "test_ledger"] for name in ("duality", "dual_steps", "finite")},
     **{name: [f"test_{name}", "test_border", "test_devices", "test_ledger"] for name in ("bounds", "entropy", "sgd")},
-    **{f"structure.{name}": ["test_structure", "test_guards", "test_border"] for name in ("__init__", "engine", "graph", "rules")},
+    **{f"structure.{name}": ["test_structure", "test_guards", "test_border", "test_devices"]
+       for name in ("__init__", "engine", "graph", "rules")},
 }
 
 
