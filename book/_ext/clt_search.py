@@ -159,8 +159,10 @@ def plain(node: nodes.Node) -> str:
     """The words of a node without code, formulas as characters."""
     if isinstance(node, SILENT):
         return ""
-    if isinstance(node, (nodes.math, nodes.math_block)):
+    if isinstance(node, nodes.math):
         return formula(node.astext())
+    if isinstance(node, nodes.math_block):
+        return f" {formula(node.astext())} "
     if not isinstance(node, nodes.Element):
         return node.astext()
     return "".join(map(plain, node.children)) + " " * (not isinstance(node, nodes.Inline))

@@ -77,7 +77,7 @@
     const below = innerHeight - last.bottom - 12, above = at.top - 12;
     box.style.maxHeight = "";
     const up = box.offsetHeight > below && above > below;
-    box.style.maxHeight = `min(32rem, ${Math.max(60, up ? above : below)}px)`;
+    box.style.maxHeight = `min(40rem, ${Math.max(60, up ? above : below)}px)`;
     box.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8))}px`;
     box.style.top = up ? `${at.top - box.offsetHeight - 6}px` : `${last.bottom + 6}px`;
     box.classList.toggle("is-cut", box.scrollHeight > box.clientHeight + 1);
