@@ -182,51 +182,58 @@ FONTS = {"mathrm", "mathbf", "mathfrak", "mathcal", "boldsymbol", "text", "opera
 def formula(tex: str) -> str:
     """TeX in characters that can be read and searched: ``\\lambda_{\\min}`` is λ_min; a command without a character is its name."""
     tokens = re.findall(r"\\[A-Za-z]+|\\.|\s+|.", tex, re.DOTALL)[::-1]
-
-    def argument() -> str:
-        while tokens and tokens[-1].isspace():
-            tokens.pop()
-        return convert(tokens.pop()).strip() if tokens else ""
-
-    def joined(text: str) -> str:
-        return f"({text})" if re.search(r"[\s+/=−-]", text) else text
-
-    def convert(token: str) -> str:
-        name = token[1:]
-        if token == "{":
-            inside = ""
-            while tokens and tokens[-1] != "}":
-                inside += convert(tokens.pop())
-            tokens[-1:] = []
-            return inside
-        if token == "^":
-            power = argument()
-            small = power.translate(SMALL)
-            return small if small != power or power in ("*", "′") else f"^{joined(power)}"
-        if token == "_":
-            return f"_{joined(argument())}"
-        if not name or token[0] != "\\":
-            return {"&": "", "~": " ", "-": "−"}.get(token, token)
-        if name in ("frac", "tfrac", "dfrac", "binom"):
-            return f"{joined(argument())}{'/' if 'frac' in name else ' over '}{joined(argument())}"
-        if name == "sqrt":
-            return f"√{joined(argument())}"
-        if name in tex2unichar.mathaccent:
-            return argument() + tex2unichar.mathaccent[name]
-        if name in FONTS:
-            return argument().translate(ALPHABETS.get(name, {}))
-        if name in ("begin", "end"):
-            argument()
-            return ""
-        if name == "tag":
-            return f"({argument()})"
-        if not name.isalpha():
-            return PLAIN.get(name, " ")
-        if name in SILENT_COMMANDS:
-            return ""
-        return SYMBOLS.get(name) or ("" if "quad" in name else f" {name} ")
-
     text = ""
     while tokens:
-        text += convert(tokens.pop())
+        text += first_of(tokens)
     return " ".join(text.split())
+
+
+def first_of(tokens: list[str]) -> str:
+    """What comes first, taken off the end of the tokens."""
+    token = tokens.pop()
+    if token == "{":
+        inside = ""
+        while tokens and tokens[-1] != "}":
+            inside += first_of(tokens)
+        tokens[-1:] = []
+        return inside
+    if token == "^":
+        power = argument(tokens)
+        small = power.translate(SMALL)
+        return small if small != power or power in ("*", "′") else f"^{joined(power)}"
+    if token == "_":
+        return f"_{joined(argument(tokens))}"
+    if token[0] == "\\" and token[1:]:
+        return command(token[1:], tokens)
+    return {"&": "", "~": " ", "-": "−"}.get(token, token)
+
+
+def command(name: str, tokens: list[str]) -> str:
+    if name in ("frac", "tfrac", "dfrac", "binom"):
+        return f"{joined(argument(tokens))}{'/' if 'frac' in name else ' over '}{joined(argument(tokens))}"
+    if name == "sqrt":
+        return f"√{joined(argument(tokens))}"
+    if name in tex2unichar.mathaccent:
+        return argument(tokens) + tex2unichar.mathaccent[name]
+    if name in FONTS:
+        return argument(tokens).translate(ALPHABETS.get(name, {}))
+    if name in ("begin", "end"):
+        argument(tokens)
+        return ""
+    if name == "tag":
+        return f"({argument(tokens)})"
+    if not name.isalpha():
+        return PLAIN.get(name, " ")
+    if name in SILENT_COMMANDS:
+        return ""
+    return SYMBOLS.get(name) or (" " if "quad" in name else f" {name} ")
+
+
+def argument(tokens: list[str]) -> str:
+    while tokens and tokens[-1].isspace():
+        tokens.pop()
+    return first_of(tokens).strip() if tokens else ""
+
+
+def joined(text: str) -> str:
+    return f"({text})" if re.search(r"[\s+/=−-]", text) else text
