@@ -214,8 +214,6 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
         text = first.astext() if first else f"{context.get('title', '')}: {app.config.project}"
         text = textwrap.shorten(" ".join(text.split()), 160, placeholder="…")
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
-    if pagename == "search":  # a browser lets no page from the disk read others, so there the results come without excerpts
-        app.add_js_file(None, body="if (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;")
     notebook = str(app.env.doc2path(pagename)).endswith(".ipynb")
     branch = app.config.html_theme_options.get("repository_branch") or "main"
     for group in context.get("header_buttons", []):

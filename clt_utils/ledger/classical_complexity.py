@@ -16,7 +16,7 @@ CHAPTER = "practice/classical-complexity"
 @statement("minimum-norm", "Gradient descent on least squares ends at the solution nearest to its start", kind="proposition",
            chapter=CHAPTER, trials=20,
            assumptions=("outputs linear in the parameters", "some parameters fit every target", "a fixed step below 2/λ_max"),
-           words="da465a03")
+           words="eaaf2fec")
 def minimum_norm(rng):
     n = int(rng.integers(1, 5))
     features, targets = rng.standard_normal((n, int(rng.integers(6, 9)) * n)), rng.standard_normal(n)
