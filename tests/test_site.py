@@ -259,8 +259,8 @@ def test_figures_of_the_paper_are_matched_or_said_to_be_missing():
 
 def test_title_of_a_figure():
     assert title('<svg aria-label="The risk is 0.5 nats. It falls."></svg>') == "The risk is 0.5 nats."
-    assert title('<label><span>depth</span> <input></label><label><input type="checkbox"> <span>skip</span></label>') == (
-        "Sliders for depth and skip.")
+    explorer = '<clt-explorer role="group" aria-label="A &amp; B, for each depth."><svg aria-label="Depth 2. The risk is 0.5."></svg>'
+    assert title(explorer) == "A & B, for each depth."
 
 
 @pytest.mark.site
