@@ -117,16 +117,19 @@ class Look:
 
     def test_sliders_move_by_keyboard(self, shown):
         for explorer in shown.locator("clt-explorer").all():
-            slider = explorer.locator("input[type=range]").first
             figure, words = explorer.locator("svg, img").first, explorer.locator("output, [aria-live], [role=status]").first
-            before = figure.evaluate("f => f.outerHTML"), words.inner_text()
-            slider.focus()
-            forth, back = ("ArrowRight", "ArrowLeft")[::1 if slider.evaluate("s => Number(s.value) < Number(s.max)") else -1]
-            slider.press(forth)
-            after = figure.evaluate("f => f.outerHTML"), words.inner_text()
-            assert before[0] != after[0], "the figure stayed the same"
-            assert before[1] != after[1], "the live text stayed the same"
-            slider.press(back)
+            for kind in ("range", "radio"):
+                control = explorer.locator(f"input[type={kind}]{':checked' * (kind == 'radio')}").first
+                if not control.count():
+                    continue
+                before = figure.evaluate("f => f.outerHTML"), words.inner_text()
+                control.focus()
+                forth, back = ("ArrowRight", "ArrowLeft")[::1 if control.evaluate("s => s.type == 'radio' || +s.value < +s.max") else -1]
+                control.press(forth)
+                after = figure.evaluate("f => f.outerHTML"), words.inner_text()
+                assert before[0] != after[0], f"the figure stayed the same, {kind}"
+                assert before[1] != after[1], f"the live text stayed the same, {kind}"
+                control.press(back)
         assert shown.errors == []
 
     def test_no_barrier(self, shown, request):  # the last one, since axe asks for files of its own

@@ -196,7 +196,7 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
     metatags = context.get("metatags", "")
     if 'name="description"' not in metatags:
         first = next(doctree.findall(nodes.paragraph), None) if doctree else None
-        text = first.astext() if first else f"{context.get('title', '')}: {app.config.project}"
+        text = first.astext() if first else f"{context.get('title', '')}: {app.config.html_title}"
         text = textwrap.shorten(" ".join(text.split()), 160, placeholder="…")
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
     if pagename == "search":  # a browser lets no page from the disk read others, so there the results come without excerpts

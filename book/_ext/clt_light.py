@@ -22,7 +22,7 @@ COMPONENTS = {"core": "core", "input/tex-base": "input/tex-base", "[tex]/ams": "
               "a11y/assistive-mml": "a11y/assistive-mml"}
 """The parts of MathJax that the book uses, by the name and the file of each; the last one writes what a screen reader reads."""
 
-SHEETS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css")
+SHEETS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb.*.css")
 """The large style sheets, of whose rules few are used."""
 
 ICONS = "vendor/fontawesome/webfonts"
@@ -31,6 +31,7 @@ ICONS = "vendor/fontawesome/webfonts"
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("config-inited", set_mathjax)
     app.connect("doctree-resolved", keep_punctuation, priority=950)  # after everyone who writes words
+    app.connect("html-page-context", only_where_needed, priority=950)
     app.connect("build-finished", write_mathjax)
     app.connect("build-finished", write_index, priority=100)  # before those who write one if there is none
     app.connect("build-finished", lighten, priority=900)
@@ -65,6 +66,13 @@ def mathjax(source: Path) -> str:
     return ";\n".join(parts)
 
 
+def only_where_needed(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Sphinx takes a page for one with formulas if any page is that it was written with."""
+    if 'class="math' not in context.get("body", ""):
+        context["script_files"] = [script for script in context["script_files"]
+                                   if "mathjax" not in f"{script.filename} {script.attributes.get('body')}".lower()]
+
+
 def keep_punctuation(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """A browser breaks the line between a formula and a comma; what stands close to a formula stays with it."""
     if app.builder.format != "html":
@@ -94,7 +102,7 @@ def write_index(app: Sphinx, error: Exception | None) -> None:
     """The page that leads on to the first one; without a link to an icon a browser would ask for one that is not there."""
     if error or app.builder.format != "html" or app.config.root_doc == "index":
         return
-    root, title = f"{app.config.root_doc}.html", html.escape(app.config.project)
+    root, title = f"{app.config.root_doc}.html", html.escape(app.config.html_title)
     Path(app.outdir, "index.html").write_text(f'''<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url={root}"></head><body><p><a href="{root}">{title}</a></p></body></html>
@@ -107,9 +115,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         return
     static = Path(app.outdir, "_static")
     used = names(Path(app.outdir))
-    for sheet in SHEETS:
-        if (static / sheet).exists():
-            (static / sheet).write_text(purged((static / sheet).read_text(encoding="utf-8"), used), encoding="utf-8")
+    for sheet in (path for pattern in SHEETS for path in static.glob(pattern)):
+        sheet.write_text(purged(sheet.read_text(encoding="utf-8"), used), encoding="utf-8")
     letters = {int(code, 16) for sheet in static.rglob("*.css")
                for code in re.findall(r"\\(f[0-9a-f]{3})", sheet.read_text(encoding="utf-8"))}
     for font in (static / ICONS).glob("*.ttf"):
