@@ -22,6 +22,12 @@ COMPONENTS = {"core": "core", "input/tex-base": "input/tex-base", "[tex]/ams": "
               "a11y/assistive-mml": "a11y/assistive-mml"}
 """The parts of MathJax that the book uses, by the name and the file of each; the last one writes what a screen reader reads."""
 
+REACHABLE = """MathJax.startup.promise.then(() => { const seen = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth + 1) target.firstElementChild?.setAttribute("tabindex", "0");
+  else target.firstElementChild?.removeAttribute("tabindex") }));
+  document.querySelectorAll(".math").forEach((box) => seen.observe(box)) })"""
+"""A formula that scrolls, and no other, can be reached by keyboard; also one that unfolds later, or on a phone that is turned."""
+
 SHEETS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb.*.css")
 """The large style sheets, of whose rules few are used."""
 
@@ -62,7 +68,7 @@ def mathjax(source: Path) -> str:
     parts = ["window.MathJax = Object.assign({}, window.MathJax);",
              f"MathJax.tex = Object.assign({{ packages: {json.dumps(packages)} }}, MathJax.tex);",
              (source / "startup.js").read_text(encoding="utf-8"), f"MathJax.loader.preLoad(...{json.dumps(list(COMPONENTS))});",
-             *((source / f"{name}.js").read_text(encoding="utf-8") for name in COMPONENTS.values())]
+             *((source / f"{name}.js").read_text(encoding="utf-8") for name in COMPONENTS.values()), REACHABLE]
     return ";\n".join(parts)
 
 
