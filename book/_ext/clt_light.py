@@ -23,7 +23,7 @@ COMPONENTS = {"core": "core", "input/tex-base": "input/tex-base", "[tex]/ams": "
 """The parts of MathJax that the book uses, by the name and the file of each; the last one writes what a screen reader reads."""
 
 REACHABLE = """MathJax.startup.promise.then(() => { const seen = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
-  if (target.scrollWidth > target.clientWidth + 1) target.firstElementChild?.setAttribute("tabindex", "0");
+  if (target.scrollWidth > target.clientWidth) target.firstElementChild?.setAttribute("tabindex", "0");
   else target.firstElementChild?.removeAttribute("tabindex") }));
   document.querySelectorAll(".math").forEach((box) => seen.observe(box)) })"""
 """A formula that scrolls, and no other, can be reached by keyboard; also one that unfolds later, or on a phone that is turned."""
