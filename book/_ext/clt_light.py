@@ -22,10 +22,13 @@ COMPONENTS = {"core": "core", "input/tex-base": "input/tex-base", "[tex]/ams": "
               "a11y/assistive-mml": "a11y/assistive-mml"}
 """The parts of MathJax that the book uses, by the name and the file of each; the last one writes what a screen reader reads."""
 
-REACHABLE = """MathJax.startup.promise.then(() => { const seen = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
-  if (target.scrollWidth > target.clientWidth) target.firstElementChild?.setAttribute("tabindex", "0");
-  else target.firstElementChild?.removeAttribute("tabindex") }));
-  document.querySelectorAll(".math").forEach((box) => seen.observe(box)) })"""
+REACHABLE = """MathJax.startup.promise.then(() => {
+  const formulas = document.querySelectorAll(".math > mjx-container"), scrolls = (box) => box.scrollWidth > box.clientWidth;
+  const check = (formula) => { if (scrolls(formula) || scrolls(formula.parentElement)) formula.setAttribute("tabindex", "0");
+    else formula.removeAttribute("tabindex") };
+  const seen = new ResizeObserver((boxes) => boxes.forEach((box) => check(box.target)));
+  formulas.forEach((formula) => seen.observe(formula));
+  document.fonts.ready.then(() => formulas.forEach(check)) })"""
 """A formula that scrolls, and no other, can be reached by keyboard; also one that unfolds later, or on a phone that is turned."""
 
 SHEETS = ("styles/pydata-sphinx-theme.css", "sphinx-design.min.css", "mystnb.*.css")
