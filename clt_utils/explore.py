@@ -35,7 +35,7 @@ LIVE_OR_STILL = """<style>
 """Of the sliders and the picture that JupyterLab gets one after the other, it shows the sliders if they are alive, else the picture."""
 
 
-def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callable[..., str] | None = None,
+def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callable[..., str] | None = None, caption: str = "",
             **axes: Sequence[Any]) -> "Explorer":
     """Sliders over a grid of points, with a figure for each point.
 
@@ -50,7 +50,9 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
             of the point, one a seed. Fix the limits of the axes: then figures can be compared, and they share more bytes.
         alt: ``alt(runs, point)``, without a source ``alt(point)``, says in words and numbers what the figure shows; by default
             the first and last value of each labelled line. The point itself is put in front.
-        **axes: The values of each slider, numbers or names; [False, True] makes a checkbox. The first ones are shown first.
+        caption: What all the figures show, in a sentence; the book puts it under them, and screen readers name the sliders by it.
+        **axes: The values of each slider; [False, True] makes a checkbox, and words make radio buttons, for they have no order.
+            The first ones are shown first.
 
     Returns:
         An ``Explorer``; the last line of a cell displays it.
@@ -67,7 +69,7 @@ def explore(source: Sweep | None, figure: Callable[..., Figure], *, alt: Callabl
         >>> explore(None, figure, depth=[2, 4]).points
         [{'depth': 2}, {'depth': 4}]
     """
-    return Explorer(source, figure, alt, axes)
+    return Explorer(source, figure, alt, axes, caption)
 
 
 class Explorer:
@@ -76,6 +78,7 @@ class Explorer:
     Attributes:
         source: The ``Sweep`` whose runs are drawn, or None.
         axes: The values of each slider, a dict of lists.
+        caption: What all the figures show; "" if nobody said.
         points: All points, the last axis fastest.
 
     Example:
@@ -85,10 +88,11 @@ class Explorer:
     """
 
     def __init__(self, source: Sweep | None, figure: Callable[..., Figure], alt: Callable[..., str] | None,
-                 axes: dict[str, Sequence[Any]]) -> None:
+                 axes: dict[str, Sequence[Any]], caption: str = "") -> None:
         require_kind("source", source, (Sweep, type(None)), "a `Sweep` or None")
         require_callable("figure", figure, "a function of the runs and the point, or of the point alone, that returns a figure")
         require_callable("alt", alt, "a function of what `figure` gets that returns a text", optional=True)
+        require_kind("caption", caption, str, "a sentence")
         require_kind("axes", axes, dict, "a list of values for each slider, by its name")
         require(axes, "no axis", "at least one list of values, like depth=[2, 4, 8]")
         self.source, self.axes = source, {name: plain_list(name, values) for name, values in axes.items()}
@@ -98,7 +102,7 @@ class Explorer:
                 require_on_axis(name, value, known)
             require(len(set(map(_text, values))) == len(values), f"{name}={values}", "values that differ in print")
         require(len(axes) == len(known), f"axes {list(axes)}", f"a list of values for each of {list(known)}")
-        self._figure, self._alt = figure, alt
+        self._figure, self._alt, self.caption = figure, alt, caption
         self.points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
         self._frames: dict[tuple, tuple[str, str]] = {}  # recorded figures by point
 
@@ -140,7 +144,8 @@ class Explorer:
                 "frames": [_runs([parts[part] for part in frame]) for frame in frames]}
         inline = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/").replace("<!", "\\u003c!")
         first, alt = self.frame(self.points[0])
-        page = _unique(f"""<clt-explorer>
+        group = f' role="group" aria-label="{html.escape(self.caption)}"' if self.caption else ""
+        page = _unique(f"""<clt-explorer{group}>
 <div class="clt-controls" hidden>{"".join(_control(name, values) for name, values in self.axes.items())}</div>
 <div class="clt-frame">{first}</div>
 <p class="clt-words" aria-live="polite">{html.escape(alt)}</p>
@@ -200,7 +205,7 @@ class Live:
     """The widgets of an explorer: sliders, a figure that follows them, and "Run it now", which trains in a thread of its own.
 
     Attributes:
-        controls: The slider or checkbox of each axis.
+        controls: The slider, checkbox or radio buttons of each axis.
         run_button, cancel_button, bar: What starts a training, ends it and shows how far it is.
         status, picture: What is shown and where it comes from, in words; and the figure with its text.
         fresh: Runs trained here, by point.
@@ -218,7 +223,7 @@ class Live:
     def __init__(self, explorer: Explorer) -> None:
         require_kind("explorer", explorer, Explorer, "an `Explorer`, such as `explore` makes")
         self._explorer = explorer
-        self.controls = {name: _slider(name, values) for name, values in explorer.axes.items()}
+        self.controls = {name: _live_control(name, values) for name, values in explorer.axes.items()}
         self.run_button = widgets.Button(description="Run it now", icon="play")
         self.cancel_button = widgets.Button(description="Cancel", icon="stop")
         self.bar = widgets.FloatProgress(max=1)
@@ -347,17 +352,22 @@ def _unique(page: str) -> str:
     return page.replace(ID, plots.unique_prefix(page))
 
 
-def _slider(name: str, values: Sequence[Any]) -> widgets.Widget:
+def _live_control(name: str, values: Sequence[Any]) -> widgets.Widget:
     if _is_switch(values):
         return widgets.Checkbox(values[0], description=_label(name), indent=False)
-    return widgets.SelectionSlider(options=[(_text(value), value) for value in values], description=_label(name),
-                                   style={"description_width": "initial"})
+    kind = widgets.RadioButtons if _are_words(values) else widgets.SelectionSlider
+    return kind(options=[(_text(value), value) for value in values], value=values[0], description=_label(name),
+                style={"description_width": "initial"})
 
 
 def _control(name: str, values: Sequence[Any]) -> str:
-    """A labelled native control; its label is all that wraps it, so no ids are needed."""
+    """A labelled native control; what wraps it is its label, so no ids are needed."""
     if _is_switch(values):
         return f'<label><input type="checkbox" autocomplete="off"{" checked" * values[0]}> <span>{_label(name)}</span></label>'
+    if _are_words(values):
+        buttons = (f'<label><input type="radio" name="{ID}-{name}" autocomplete="off"{" checked" * (i == 0)}> '
+                   f'<span>{html.escape(_text(value))}</span></label>' for i, value in enumerate(values))
+        return f'<fieldset><legend>{_label(name)}</legend>{"".join(buttons)}</fieldset>'
     first = html.escape(_text(values[0]))
     return (f'<label><span>{_label(name)}</span> <input type="range" min="0" max="{len(values) - 1}" value="0" '
             f'autocomplete="off" aria-valuetext="{first}"> <b aria-hidden="true">{first}</b></label>')
@@ -376,6 +386,11 @@ def _runs(indices: Iterable[int]) -> list[int]:
 
 def _is_switch(values: Sequence[Any]) -> bool:
     return len(values) == 2 and all(isinstance(value, bool) for value in values)
+
+
+def _are_words(values: Sequence[Any]) -> bool:
+    """Whether values have no order that a slider could follow."""
+    return any(isinstance(value, str) for value in values)
 
 
 def _text(value: object) -> str:

@@ -145,6 +145,19 @@ def display_(explorer):
     InteractiveShell.instance().display_formatter.format(explorer)
 
 
+def test_words_become_a_choice_and_the_caption_a_name():
+    explorer = explore(None, lambda point: parabola({"a": 1}), caption='All of "them" & more.', shape=["bowl", 'a "b" <i>'], a=[1, 2])
+    html = explorer.html()
+    assert html.startswith('<clt-explorer role="group" aria-label="All of &quot;them&quot; &amp; more.">')
+    assert html.count('type="radio"') == 2 and html.count('type="range"') == 1 and "<legend>shape</legend>" in html
+    assert "<span>a &quot;b&quot; &lt;i&gt;</span>" in html
+    assert len(set(re.findall(r'name="(c[0-9a-f]{8}-shape)"', html))) == 1
+    shape, a = explorer.live.controls.values()
+    assert [type(shape), type(a), shape.value] == [widgets.RadioButtons, widgets.SelectionSlider, "bowl"]
+    shape.value = 'a "b" <i>'
+    assert explorer.point == {"shape": 'a "b" <i>', "a": 1}
+
+
 def test_site_refuses_an_explorer_that_is_too_large(monkeypatch):
     monkeypatch.setattr(module, "LIMIT", 10_000)
     with pytest.raises(ValueError, match=r"2 figures and [\d,]+ bytes.*at most 10,000"):

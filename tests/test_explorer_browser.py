@@ -36,11 +36,17 @@ def curve(point):
     return fig
 
 
+def bent(point):
+    return curve({"slope": point["slope"] * (1 + ["line", "square bowl", "saddle & hill"].index(point["shape"]))})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the page: two explorers of the same figures and a figure that stands alone."""
+    """A folder with the page: two explorers of the same figures, two with a choice, and a figure that stands alone."""
     folder = tmp_path_factory.mktemp("site")
-    explorers = [explore(None, curve, slope=[1, 2, 4], flip=[False, True]), explore(None, curve, slope=[1, 2, 4])]
+    explorers = [explore(None, curve, slope=[1, 2, 4], flip=[False, True]), explore(None, curve, slope=[1, 2, 4]),
+                 *(explore(None, bent, caption="A curve of each shape.", shape=["line", "square bowl", "saddle & hill"], slope=[1, 2])
+                   for _ in range(2))]
     fig = figures.models_ab()
     outputs = [explorer._repr_mimebundle_()["text/html"] for explorer in explorers]
     outputs.append(plots.svg(fig, "Models A and B, block by block."))
@@ -94,7 +100,7 @@ def test_keyboard_moves_the_slider_and_figure_and_words_follow(visit, address):
 
 def test_explorers_of_a_page_do_not_collide(visit, address):
     page = visit(address)
-    first, second = page.locator("clt-explorer").all()
+    first, second, *_ = page.locator("clt-explorer").all()
     before = state(second)
     first.get_by_role("slider").press("End")
     assert state(second) == before and state(first)["words"].startswith("Slope 4, flip off.")
@@ -102,8 +108,30 @@ def test_explorers_of_a_page_do_not_collide(visit, address):
     assert state(second)["words"].startswith("Slope 2.") and state(first)["words"].startswith("Slope 4, flip off.")
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids)) > 10
+    group = page.locator("clt-explorer").nth(2).get_by_role("radio").first.get_attribute("name")
+    assert page.locator(f"input[name='{group}']").count() == 3, "buttons of two explorers belong together"
     used = page.evaluate("[...document.querySelectorAll('use')].map(u => u.getAttribute('href').slice(1))")
     assert set(used) <= set(ids)
+
+
+def test_words_are_radio_buttons_and_arrows_choose(visit, address):
+    page = visit(address)
+    explorer = page.get_by_role("group", name="A curve of each shape.").first
+    choice = explorer.get_by_role("group", name="shape")
+    assert explorer.get_by_role("slider").count() == 1, "only the numbers have a slider"
+    assert choice.get_by_role("radio").count() == 3 and choice.get_by_role("radio", name="line").is_checked()
+    seen = [state(explorer)]
+    explorer.get_by_role("slider").press("End")
+    choice.get_by_role("radio", name="line").focus()
+    for name in ("square bowl", "saddle & hill"):
+        page.keyboard.press("ArrowRight")
+        assert choice.get_by_role("radio", name=name).is_checked()
+        seen.append(state(explorer))
+        assert seen[-1]["words"].startswith(f"Shape {name}, slope 2.")
+    choice.get_by_text("line").click()
+    seen.append(state(explorer))
+    assert seen[-1]["words"].startswith("Shape line, slope 2.") and len({s["figure"] for s in seen}) == 4
+    assert page.errors == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -146,7 +174,8 @@ def test_no_serious_barrier(theme, visit, address):
 def test_fits_a_phone_and_nothing_jumps(visit, address):
     page = visit(address, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
-    figure = page.locator("clt-explorer svg").first
-    before = figure.bounding_box()
-    page.locator("input[type=range]").first.press("End")
-    assert figure.bounding_box() == before
+    for number, control in ((0, "input[type=range]"), (2, "label:last-child > input[type=radio]")):
+        explorer = page.locator("clt-explorer").nth(number)
+        before = explorer.locator("svg").bounding_box()
+        explorer.locator(control).first.press("End" if number == 0 else "Space")
+        assert explorer.locator("svg").bounding_box() == before

@@ -136,7 +136,7 @@ USED_WITHOUT_IMPORT = {
     "sphinx-proof": ("_config.yml", "sphinx_proof"),
     "sphinx-design": ("_config.yml", "sphinx_design"),
     "sphinxcontrib-bibtex": ("_config.yml", "sphinxcontrib.bibtex"),
-    "sphinx-mathjax-offline": ("book/_ext/clt_book.py", "sphinx-mathjax-offline"),
+    "sphinx-mathjax-offline": ("book/_ext/clt_light.py", "sphinx-mathjax-offline"),
     "ipykernel": ("book/intro.md", "make lab"),  # the kernel that every chapter names
     "pre-commit": ("CONTRIBUTING.md", ".venv/bin/pre-commit install"),
     "ruff": ("tests/test_habits.py", '["ruff", "check"]'),

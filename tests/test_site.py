@@ -261,6 +261,16 @@ def test_index_lists_every_figure():
 
 
 @pytest.mark.site
+def test_caption_of_every_explorer_says_what_it_shows():
+    for page in CHAPTERS:
+        for explorer in parsed(html(page)).find_all("clt-explorer"):
+            words = explorer.get("aria-label", "")
+            assert len(words.split()) >= 5, f"{page}: {explorer.get_text(' ')[:60]}: say what its figures show: explore(…, caption=…)"
+            caption = explorer.find_parent(class_="cell_output").find(class_="clt-caption")
+            assert caption is None or words in caption.text
+
+
+@pytest.mark.site
 def test_figures_of_the_paper_are_matched_or_said_to_be_missing():
     rows = parsed(html("figures")).find(class_="paper-figures").tbody.find_all("tr")
     assert [row.td.text for row in rows] == [number.replace("-", "–") for number in PAPER]
@@ -273,8 +283,8 @@ def test_figures_of_the_paper_are_matched_or_said_to_be_missing():
 
 def test_title_of_a_figure():
     assert title('<svg aria-label="The risk is 0.5 nats. It falls."></svg>') == "The risk is 0.5 nats."
-    assert title('<label><span>depth</span> <input></label><label><input type="checkbox"> <span>skip</span></label>') == (
-        "Sliders for depth and skip.")
+    explorer = '<clt-explorer role="group" aria-label="A &amp; B, for each depth."><svg aria-label="Depth 2. The risk is 0.5."></svg>'
+    assert title(explorer) == "A & B, for each depth."
 
 
 @pytest.mark.site

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import html
-import importlib.util
 import os
 import platform
 import re
@@ -29,11 +28,11 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
-from sphinx_exercise.nodes import solution_node
+from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, solution_node
+from sphinx_proof.nodes import proof_node
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))  # first, so that no package of the same name is in the way
 
@@ -41,8 +40,9 @@ from editions import without_solutions
 from export import plain, read_book
 from notebooks import ROOT, chapters, read_notebook
 
-WORDS_A_MINUTE = 200
-WORDS_OF_A_FORMULA = 60  # a displayed formula takes about as long to read as so many words
+PACE = {"word": 0.4, "formula": 3, "line of a displayed formula": 20, "line of code": 3, "figure": 45, "figure with sliders": 120}
+"""Seconds that a mathematician takes to read each; the instructor's guide says so to its readers."""
+PROOFS = 2  # a proof takes so many times as long as other text
 PLAIN_BRANCH = "notebooks"  # where .github/workflows/pages.yml puts the chapters in plain Markdown
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-resolved", make_ids_unique)
     app.connect("doctree-resolved", label_cells, priority=900)  # after the tables are there
     app.connect("html-page-context", finish_page, priority=900)  # after everyone who adds scripts
-    app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", offer_plain_notebooks)
     app.connect("build-finished", forget_old_caches)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
@@ -98,7 +97,6 @@ def configure(app: Sphinx, config: Config) -> None:
     # The matrices of the chapters are small: one thread computes them fastest, and the same on any number of cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar is over before anyone reads the page
-    config.mathjax_path = "mathjax/tex-chtml.js"
     # jupyter-cache looks at the code of the cells only; one cache for each state of the package makes it see the rest.
     # The path is a setting of the environment, so a new one also makes Sphinx read all chapters again.
     config.nb_execution_cache_path = str(executed_chapters(Path(app.outdir).parent))
@@ -159,19 +157,6 @@ def forget_old_caches(app: Sphinx, error: Exception | None) -> None:
 
 # ---- pages
 
-def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
-    """Put MathJax beside the pages: the part that reads TeX, its fonts, and what a screen reader uses."""
-    if error or app.builder.format != "html":
-        return
-    found = importlib.util.find_spec("sphinx-mathjax-offline")
-    assert found and found.origin  # pyproject.toml lists it
-    source = Path(found.origin).parent / "static" / "mathjax"
-    for part in ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2", "a11y", "sre/mathmaps/base.json",
-                 "sre/mathmaps/en.json"):
-        target = Path(app.outdir, "_static", "mathjax", part)
-        copy_asset(source / part, target.parent if target.suffix else target)
-
-
 def leave_solutions_out(app: Sphinx, doctree: nodes.document) -> None:
     """The student's site has none, and neither has its search. What they compute was computed: the chapters run as they are."""
     if app.config.clt_edition == "student":
@@ -211,7 +196,7 @@ def finish_page(app: Sphinx, pagename: str, templatename: str, context: dict[str
     metatags = context.get("metatags", "")
     if 'name="description"' not in metatags:
         first = next(doctree.findall(nodes.paragraph), None) if doctree else None
-        text = first.astext() if first else f"{context.get('title', '')}: {app.config.project}"
+        text = first.astext() if first else f"{context.get('title', '')}: {app.config.html_title}"
         text = textwrap.shorten(" ".join(text.split()), 160, placeholder="…")
         context["metatags"] = f'{metatags}\n<meta name="description" content="{html.escape(text)}" />'
     notebook = str(app.env.doc2path(pagename)).endswith(".ipynb")
@@ -321,16 +306,35 @@ class ChapterFacts(SphinxDirective):
         return [chapter_facts(gpu=self.options.get("gpu", "not needed"))]
 
 
-def minutes_to_read(doctree: nodes.document) -> float:
-    """From the words and the displayed formulas of a chapter."""
-    words = sum(len(text.astext().split()) for text in doctree.findall(nodes.paragraph))
-    return (words + WORDS_OF_A_FORMULA * sum(1 for _ in doctree.findall(nodes.math_block))) / WORDS_A_MINUTE
+def time_to_read(env: BuildEnvironment, *pages: str) -> str:
+    """What reading pages takes, proofs included and exercises apart, to five minutes; the one place that says it."""
+    return counted(max(5, 5 * round(sum(seconds_to_read(env.get_doctree(page)) for page in pages) / 300)), "minute")
+
+
+def seconds_to_read(node: nodes.Node) -> float:
+    """From its words, formulas, figures and code, at the pace of ``PACE``."""
+    if isinstance(node, nodes.Text):
+        return PACE["word"] * len(node.split())
+    if isinstance(node, (exercise_node, exercise_enumerable_node, solution_node, nodes.comment, nodes.raw)):
+        return 0
+    if isinstance(node, nodes.math):
+        return PACE["formula"]
+    if isinstance(node, nodes.math_block):
+        return PACE["line of a displayed formula"] * (1 + node.astext().count(r"\\"))
+    if isinstance(node, nodes.literal_block):
+        return PACE["line of code"] * (1 + node.astext().count("\n"))
+    if isinstance(node, nodes.Element) and node.get("nb_element") == "mime_bundle":
+        shown = node.astext()
+        if "clt-figure" in shown:
+            return PACE["figure with sliders" if "<clt-explorer" in shown else "figure"]
+        return max(map(seconds_to_read, node.children), default=0)  # one thing in several formats
+    return sum(map(seconds_to_read, node.children)) * (PROOFS if isinstance(node, proof_node) else 1)
 
 
 def fill_in_facts(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Replace the placeholder: reading time from the words and formulas, running time as measured."""
+    """Replace the placeholder: reading time as ``time_to_read`` says it, running time as measured."""
     for node in doctree.findall(chapter_facts):
-        facts = [("To read", counted(minutes_to_read(doctree), "minute"))]
+        facts = [("To read", time_to_read(app.env, docname))]
         run = NbMetadataCollector.get_exec_data(app.env, docname)
         if run and run["runtime"] is not None:
             facts.append(("To run", f"{duration(run['runtime'])} where this page was built ({os.cpu_count()} CPU cores)"))

@@ -61,6 +61,8 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
                 logger.warning("a figure without alternative text; show it with plots.show(fig, alt=…)", location=bundle)
             continue
         tags = " ".join(" ".join(parent["classes"]) for parent in ancestors(bundle))
+        if "<clt-explorer" in markup and not named(markup):
+            logger.warning("an explorer without a caption; say what its figures show: explore(…, caption=…)", location=bundle)
         number = len(found) + 1
         figure: Figure = {"page": app.env.docname, "number": number, "id": f"figure-{number}", "title": title(markup),
                   "paper": re.findall(r"tag_paper-figures?-([\d-]+)", tags)}
@@ -81,13 +83,15 @@ def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
 
 
 def title(markup: str) -> str:
-    """A figure's title: the sliders of an explorer, or else the first sentence of the alternative text."""
-    sliders = re.findall(r"<label>(?:<input[^>]*> )?<span>(.*?)</span>", markup)
-    if sliders:
-        names = [html.unescape(name) for name in sliders]
-        return f"A slider for {listed(names)}." if len(names) == 1 else f"Sliders for {listed(names)}."
-    words = html.unescape(re.findall(r'aria-label="([^"]*)"', markup)[0])
-    return re.split(r"(?<=[.!?]) (?=[A-ZΑ-Ω])", words)[0]
+    """A figure's title: the caption of an explorer, or else the first sentence of the alternative text."""
+    words = html.unescape(re.findall(r'<svg[^>]* aria-label="([^"]*)"', markup)[0])
+    return named(markup) or re.split(r"(?<=[.!?]) (?=[A-ZΑ-Ω])", words)[0]
+
+
+def named(markup: str) -> str:
+    """The caption of an explorer, "" if it has none."""
+    found = re.search(r'<clt-explorer role="group" aria-label="([^"]*)">', markup)
+    return html.unescape(found[1]) if found else ""
 
 
 def listed(names: list[str]) -> str:

@@ -19,7 +19,7 @@ from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 from sphinx_exercise.nodes import exercise_subtitle
 
-from clt_book import ROOT, counted, duration, generated, minutes_to_read, table
+from clt_book import ROOT, counted, duration, generated, table, time_to_read
 from make_assignments import BUILT, NAMES, questions
 from notebooks import parts, read_notebook
 
@@ -113,7 +113,7 @@ def chapter_times(app: Sphinx, docname: str) -> nodes.table:
             run = NbMetadataCollector.get_exec_data(app.env, chapter)
             ran = duration(run["runtime"]) if run and run["runtime"] is not None else "not run in this build"
             rows.append([[page_link(app, docname, chapter)], [nodes.Text(part)],
-                         [nodes.Text(counted(minutes_to_read(app.env.get_doctree(chapter)), "minute"))], [nodes.Text(ran)]])
+                         [nodes.Text(time_to_read(app.env, chapter))], [nodes.Text(ran)]])
     return table(("Chapter", "Part", "To read", "To run"), rows, "chapter-times", "cards")
 
 
@@ -183,12 +183,11 @@ def course_plan(app: Sphinx, docname: str) -> nodes.table:
     """The weeks, from course-plan.yml: what to read and how long that takes, sessions, lab, assignment."""
     rows = []
     for number, week in enumerate(weeks(), 1):
-        minutes = sum(minutes_to_read(app.env.get_doctree(page)) for page in week["read"])
         page = f"teach/scripts/week-{number:02}"
         titles = "; ".join(session["title"] for session in week["sessions"])
         rows.append([
             [nodes.strong("", str(number)), nodes.Text(" "), make_refnode(app.builder, docname, page, "", nodes.Text(week["topic"]))],
-            [*listed(page_link(app, docname, page) for page in week["read"]), nodes.Text(f", {counted(minutes, 'minute')}")],
+            [*listed(page_link(app, docname, page) for page in week["read"]), nodes.Text(f", {time_to_read(app.env, *week['read'])}")],
             [nodes.Text(titles)],
             [nodes.Text(f"{week['lab']} "), *exercises(app, docname, week["exercises"])],
             [nodes.Text(week.get("assignment", "–"))],

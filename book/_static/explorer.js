@@ -1,5 +1,5 @@
 // <clt-explorer>: sliders that swap figures drawn beforehand. clt_utils/explore.py writes the element and its data:
-// {axes: the texts of each slider's values, parts: pieces of figures, frames: [start, count, ...] of parts, last axis fastest}.
+// {axes: the texts of each control's values, parts: pieces of figures, frames: [start, count, ...] of parts, last axis fastest}.
 (() => {
   class Explorer extends HTMLElement {
     connectedCallback() {
@@ -11,7 +11,8 @@
     start() {
       if (this.data) return;
       this.data = JSON.parse(this.querySelector("script").textContent);
-      this.inputs = [...this.querySelectorAll("input")];
+      // one label with a slider or a checkbox an axis, or a fieldset with a radio button a value
+      this.controls = [...this.querySelector(".clt-controls").children].map((control) => [...control.querySelectorAll("input")]);
       this.querySelector(".clt-note").hidden = true;
       this.querySelector(".clt-controls").hidden = false;
       this.addEventListener("input", () => this.show());
@@ -21,8 +22,9 @@
       const { axes, parts, frames } = this.data;
       let frame = 0;
       axes.forEach((texts, axis) => {
-        const input = this.inputs[axis];
-        const at = input.type === "checkbox" ? texts.indexOf(input.checked ? "on" : "off") : Number(input.value);
+        const inputs = this.controls[axis], input = inputs[0];
+        const at = input.type === "radio" ? inputs.findIndex((button) => button.checked)
+          : input.type === "checkbox" ? texts.indexOf(input.checked ? "on" : "off") : Number(input.value);
         if (input.type === "range") {
           input.setAttribute("aria-valuetext", texts[at]);
           input.nextElementSibling.textContent = texts[at];
