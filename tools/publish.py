@@ -120,7 +120,7 @@ def chapter(name: str, names: list[str]) -> Tag:
     """The text of one page, its anchors and links made those of one long document."""
     article = read(name).select("article")[0].extract()
     folder = (SITE / f"{name}.html").parent
-    for useless in article.select(".headerlink, .clt-controls, .clt-note, clt-explorer > script, .cell-label"):
+    for useless in article.select(".headerlink, .clt-controls, .clt-note, .clt-switch, clt-explorer > script, .cell-label"):
         useless.decompose()
     for details in article.find_all("details"):
         details["open"] = ""
