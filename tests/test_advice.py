@@ -185,7 +185,8 @@ def test_a_rule_speaks_where_it_is_the_reason(amiss, rules):
     ({"copies": 30.0, "copies_risk": 0.2, "clean_risk": 1.7, "clean_risk_error": 0.03},
      "30 of 100 held-out samples were read in training as well * the risk is 0.2 on the copies and 1.7 ± 0.03 on the others."),
     ({"risk": 2.5}, "The risk 2.5 is above the 2 of the best constant prediction. * a constant would already lower the risk by 0.5."),
-    ({"step_gain": 0.3, "step_gain_error": 0.02, "step": 0.7}, "the first of length 0.7, * Measured, of these: 0.3 ± 0.02."),
+    ({"step_gain": 0.3, "step_gain_error": 0.02, "step": 0.7}, "the first with a learning rate of 0.7, * "
+     "Measured: the six steps lower the risk by 0.3 ± 0.02."),
     (SPEAKS["frozen"] | {"step_gain": 0.07}, "Measured: steps of all parameters gain 0.3 ± 0.01, of the free ones 0.07."),
     ({"noise": 0.2, "disagree": 0.3, "neighbours_gain": 0.12}, "30% of training labels differ from a vote of the five nearest others, of "
      "held-out labels 10%. * Measured: the vote, which fits no single label, errs less than the model by 12.0% ± 1.0%."),

@@ -192,8 +192,13 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
     (folder / ".ipynb_checkpoints" / "copy.ipynb").write_text("not looked at", encoding="utf-8")
     for name, (what, *_) in ODD.items():
         (folder / f"{name}.ipynb").write_bytes(what if isinstance(what, bytes) else submission({**RIGHT, **what}))
+    (folder / "50-prints.ipynb").write_bytes(submission({**RIGHT, "prints": "print('seen by the teacher')"}))
+    (folder / "notes.pdf").write_bytes(b"no notebook")
     monkeypatch.setattr(grade, "BUILT", tmp_path / "built")
     results = {Path(result.file).stem: result for result in grade.grade_folder(folder, seconds=6)}
+    assert (folder / "50-prints.printed.txt").read_text(encoding="utf-8") == "seen by the teacher\n"
+    assert "seen by" not in (folder / "50-prints.graded.json").read_text(encoding="utf-8") and grade.others(folder) == ["notes.pdf"]
+    del results["50-prints"]
     assert {name: (r.status, r.total) for name, r in results.items()} == {name: entry[1:3] for name, entry in ODD.items()}
     for name, (*_, remark) in ODD.items():
         assert remark in results[name].remark, name
@@ -202,7 +207,7 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
     assert results["07-leaves-in-a-test"].questions["q2"]["failed"] == ["A half of ones. It was not reached."]
     with (folder / "grades.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
-    assert len(rows) == len(ODD) and {row["file"][:2] for row in rows} >= {"00", "'="}
+    assert len(rows) == len(ODD) + 1 and {row["file"][:2] for row in rows} >= {"00", "'="}
     assert f"{len(ODD)} submissions: " in grade.summary(list(results.values()))
 
 

@@ -6,8 +6,9 @@
     python tools/grade.py FOLDER --assignment NAME     of which assignment, for notebooks that do not say it
 
 Beside each submission lies NAME.graded.json with the points of every question and a sentence for each test that failed, to be sent to the
-student as it is. Run `make assignments` first: it makes the tests. What a submission cannot do while it is graded, and what it could, is
-in the instructor's guide; the first lines printed say what was measured on this machine.
+student as it is; what it printed is in NAME.printed.txt, for you alone. Run `make assignments` first: it makes the tests. What a
+submission cannot do while it is graded, and what it could, is in the instructor's guide; the first lines printed say what was measured on
+this machine.
 """
 
 import argparse
@@ -368,6 +369,13 @@ def submissions(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
+def others(folder: Path) -> list[str]:
+    """The files of a folder and below that are neither notebooks nor written here."""
+    ours = (".ipynb", ".graded.json", ".printed.txt", "grades.csv")
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not path.name.endswith(ours)
+                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def grade_folder(folder: Path, assignment: str | None = None, seconds: int = 300, allowed: Iterable[str] = ()) -> list[Graded]:
     """Grade all submissions of a folder; writes grades.csv into it, and a .graded.json beside each."""
     files = submissions(folder)
@@ -393,8 +401,12 @@ def grade_folder(folder: Path, assignment: str | None = None, seconds: int = 300
 
 
 def write_result(path: Path, result: Graded) -> None:
+    """What the student gets, without what the submission printed: that may be a test's numbers, or a file of yours."""
+    told = {name: value for name, value in asdict(result).items() if name != "printed"}
     try:
-        path.with_suffix(".graded.json").write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.with_suffix(".graded.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if result.printed:
+            path.with_suffix(".printed.txt").write_text(result.printed, encoding="utf-8")
     except OSError as wrong:
         result.remark = "; ".join(filter(None, [result.remark, f"no .graded.json: {wrong.strerror}"]))
 
@@ -429,6 +441,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     print(summary(grade_folder(options.folder, options.assignment, options.seconds, options.allow)))
     print(f"Points: {options.folder / 'grades.csv'}. For each student: a .graded.json beside the notebook.")
+    if names := others(options.folder):
+        print(f"Not looked at, since they are no notebooks: {', '.join(names[:20])}{' …' * (len(names) > 20)}")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,7 @@ def run_cells(cells: list[str], seconds: float) -> dict[str, Any]:
     for cell in cells:
         with contextlib.suppress(TooLong, SystemExit), at_most(seconds):
             shell.run_cell(cell, store_history=False)
+            sys.stdout.flush()  # the process may end before its time
     return shell.user_ns
 
 

@@ -80,7 +80,7 @@ def copies(node: nodes.Element) -> list[nodes.Node]:
 
 def fragment(app: Any, part: nodes.Element) -> str:
     """HTML without links, ids and marks of the page that it stands on."""
-    for line in list(part.findall(lambda node: "in-notation" in getattr(node, "attributes", {}).get("classes", ()))):
+    for line in list(part.findall(lambda node: {"in-notation", "statement-place"} & {*getattr(node, "attributes", {}).get("classes", ())})):
         line.parent.remove(line)
     for link in list(part.findall(nodes.reference)):
         place = link.parent.index(link)

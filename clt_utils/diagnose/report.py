@@ -395,7 +395,7 @@ LINES = (
     Line("inside", "gradient correlation ρ", "correlation", "{correlation:.3g}", EXACT,
          "1 if all gradients agree, {alike:.2g} if they are orthogonal; with random signs {rho_low:.2g} to {rho_high:.2g}"),
     Line("inside", "gain of six gradient steps", "step_gain", "{step_gain:.3g} ± {step_gain_error:.2g}", ESTIMATE,
-         "the first of length {step:.2g}; on samples that they were not computed from"),
+         "the first with a learning rate of {step:.2g}; on samples that they were not computed from"),
     Line("inside", "dead units, worst layer", "dead", "{dead:.0%}", EXACT, "zero on every sample looked at"),
     Line("inside", "reach of the gradient", "reach", "{reach:.2g}", EXACT, "energy of the layer with the least over that with the most"),
     Line("inside", "frozen parameters", "frozen", "{frozen:.0%}", EXACT, "have no gradient"),

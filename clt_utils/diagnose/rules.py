@@ -76,15 +76,16 @@ RULES = (
     Rule("worse than a constant", "risk-decomposition",
          lambda n: n["risk"] - 1.02 * n["label_entropy"] > 3 * n["risk_error"],
          "The risk {risk:.3g} is above the {label_entropy:.3g} of the best constant prediction.",
-         "Look first at what differs from training: how inputs are scaled, or running statistics of batch normalization that lag behind. "
+         "Look first at what differs from training: how inputs are scaled or, with batch normalization, running statistics that lag. "
          "If nothing does, it was never trained, or it diverged: start again from an earlier checkpoint with a smaller step.",
          "Exact, on these samples: a constant would already lower the risk by {above:.3g}.",
          "whether it was ever trained, and on what", ("outputs in another order",)),
     Rule("not trained to the end", "descent-lemma",
          still_gains,
-         "Six gradient steps, the first of length {step:.2g}, still lower the risk on samples that they were not computed from.",
-         "Train on; if you did, compare your step with {step:.2g}, it may be far too small.",
-         "Measured, of these: {step_gain:.3g} ± {step_gain_error:.2g}.",
+         "Six steps of plain gradient descent, the first with a learning rate of {step:.2g}, still lower the risk on samples that they "
+         "were not computed from.",
+         "Train on, if inputs are scaled as in training; a learning rate of plain gradient descent far below {step:.2g} was too small.",
+         "Measured: the six steps lower the risk by {step_gain:.3g} ± {step_gain_error:.2g}.",
          "whether steps were too few or too small", ("outputs in another order", "worse than a constant", "frozen")),
     Rule("dead units", "mlp-structure",
          lambda n: n["dead"] > 0.9 and n["progress"] < 0.9,
@@ -117,7 +118,7 @@ RULES = (
     Rule("noise in the training labels", "risk-floor",
          lambda n: clear(n, "noise") and n["noise"] > 0.05 and n["progress"] > 0.5,
          "{disagree:.0%} of training labels differ from a vote of the five nearest others, of held-out labels {neighbours_error:.0%}.",
-         "Look at these samples: relabel them or leave them out.",
+         "Look at these samples: leave them out, or relabel them.",
          "Measured: the vote, which fits no single label, errs less than the model by {neighbours_gain:.1%} ± {neighbours_gain_error:.1%}.",
          "whether near inputs mean the same in your data; and noise that held-out labels share"),
     Rule("labels distributed otherwise", "fy-calibration",
@@ -153,10 +154,12 @@ RULES = (
          "whether it is noise, or inputs that lack what the label depends on"),
     Rule("at rest, far from the floor", "gradient-correlation-factor",
          lambda n: n["progress"] < 0.7 and not still_gains(n),
-         "It has come {progress:.0%} of the way and six gradient steps gain nothing more: {agreement}.",
-         "Take a larger model or better inputs; longer training will not do.",
-         "A vote of the five nearest training inputs errs less often by {neighbours_gain:.1%} ± {neighbours_gain_error:.1%}.",
-         "whether the model is too small or the labels too noisy: a floor without duplicates is not seen",
+         "It has come {progress:.0%} of the way to a risk of {floor:.3g}, and six gradient steps gain nothing more on samples that they "
+         "were not computed from; {agreement}.",
+         "Noise in the labels, or too small a model? Try a larger one or better inputs, and keep them only if the held-out risk falls.",
+         "For a larger model speaks a vote of the five nearest training inputs, if it errs less: error rate of the model minus that of the "
+         "vote {neighbours_gain:+.1%} ± {neighbours_gain_error:.1%}.",
+         "which of the two it is: without duplicates among the inputs noise raises a floor that nobody sees",
          ("outputs in another order", "worse than a constant", *INNER)),
 )
 """All rules, the most pressing first."""
