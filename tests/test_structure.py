@@ -352,12 +352,15 @@ def test_errors_say_what_is_wrong(model, inputs, words):
     (lambda: structure_matrix(nn.Sequential(nn.Linear(3, 2), nn.Dropout()), torch.ones(4, 3)), r"dropout .*`1`.*not random"),
     (lambda: gradient_energy(nn.Linear(3, 2), torch.ones(2, 3), torch.tensor([0])), "one target an input"),
     (lambda: gradient_energy(nn.Linear(3, 2), torch.ones(2, 3), torch.tensor(0)), "one target an input"),
+    (lambda: gradient_energy(nn.Linear(3, 2), torch.tensor(1.0), torch.tensor(0)), "at least one sample"),
+    (lambda: gradient_energy(Net(lambda net, x: net.a(x) / 0, a=nn.Linear(3, 2)), torch.ones(1, 3), torch.tensor([0])), "outputs"),
     (lambda: matrix_free_eigenvalues(nn.Linear(3, 2), torch.ones(1, 3), tolerance=1.0), "tolerance=1"),
     (lambda: matrix_free_eigenvalues(nn.Linear(3, 2), torch.ones(1, 3), tolerance=-0.1), "tolerance=-0.1"),
     (lambda: matrix_free_eigenvalues(Net(lambda net, x: net.a(x) / 0, a=nn.Linear(3, 2)), torch.ones(1, 3)), "outputs"),
     (lambda: extreme_eigenvalues(torch.ones(2, 1, 1), on_simplex=True), "K ≥ 2"),
     *((lambda bad=bad: lanczos(lambda v: bad(v), 2, tolerance=0), r"`matvec` that returns .*float64 of shape \(2,\)")
       for bad in (lambda v: v[:1], lambda v: v.float(), lambda v: 1.0, lambda v: v[None])),
+    (lambda: lanczos(lambda v: v * torch.nan, 2, tolerance=0), "NaN or infinite"),
     (lambda: lanczos(lambda v: v, 0, tolerance=0), "size=0"),
     (lambda: lanczos(lambda v: v, 2, tolerance=0, max_steps=0), "max_steps=0"),
     (lambda: lanczos(lambda v: v, 2, tolerance=1.0), "tolerance=1"),
@@ -481,6 +484,11 @@ def test_lanczos_takes_no_more_products_than_asked_and_stops_at_a_share_of_the_l
 
     _, high, error = lanczos(product, 60, tolerance=1e-2)
     assert error <= 1e-2 * high and len(asked) < 60
+    few = len(asked)
+    asked.clear()
+    spectrum[0] = 0.0
+    lanczos(product, 60, tolerance=1e-2)
+    assert len(asked) < 2 * few, "a share of the largest, not of the smallest"
     assert lanczos(lambda v: 3 * v, 1, tolerance=0) == pytest.approx((3, 3, 0))
     for steps in (1, 7):
         asked.clear()
@@ -506,10 +514,11 @@ def test_matrix_free_eigenvalues_form_the_matrix_only_where_they_must(monkeypatc
     torch.manual_seed(seed)
     smooth, x = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 5)).double(), torch.randn(2, 3, dtype=torch.float64)
     rough = Net(lambda net, x: net.b(Rough.apply(net.a(x))), a=nn.Linear(3, 6), b=nn.Linear(6, 5)).double()
-    for model in (smooth, rough):
+    tiny = Net(lambda net, x: 1e-5 * rough(x), rough=rough)
+    for model in (smooth, rough, tiny):
         lam = torch.linalg.eigvalsh(structure_matrix(model, x))
         low, high, _ = matrix_free_eigenvalues(model, x, tolerance=1e-12)
-        torch.testing.assert_close((low, high), (lam[:, 0], lam[:, -1]))
+        torch.testing.assert_close((low, high), (lam[:, 0], lam[:, -1]), rtol=1e-7, atol=0)
     monkeypatch.setattr("clt_utils.structure.LARGE", 4)
     matrix_free_eigenvalues(smooth, x)
     with pytest.raises(ValueError, match="no second derivative.*K ≤ 4"):
@@ -517,7 +526,20 @@ def test_matrix_free_eigenvalues_form_the_matrix_only_where_they_must(monkeypatc
 
 
 @pytest.mark.parametrize("generator", [SHANNON, SQUARED])
-def test_the_smallest_probability_of_a_probe(generator, seed):
+def test_residual_and_smallest_probability_of_a_probe(generator, seed):
     torch.manual_seed(seed)
     model, x = nn.Linear(3, 4).double(), torch.randn(5, 3, dtype=torch.float64)
-    torch.testing.assert_close(probe(model, x, torch.arange(5) % 4, generator).p_min, generator.predict(model(x)).amin(1))
+    seen, said = probe(model, x, torch.arange(5) % 4, generator), generator.predict(model(x))
+    torch.testing.assert_close(seen.p_min, said.amin(1))
+    torch.testing.assert_close(seen.residual, (said - torch.eye(4)[torch.arange(5) % 4]).square().sum(1))
+
+
+def test_an_error_that_is_not_about_memory_is_not_taken_for_one():
+    def run(net, x):
+        if len(x) > 1 and torch.is_grad_enabled():
+            raise RuntimeError("boom")
+        return net.a(x)
+
+    warnings.simplefilter("error")  # pytest puts it back
+    with pytest.raises(ValueError, match="boom"):
+        structure_matrix(Net(run, a=nn.Linear(3, 2)), torch.ones(4, 3))
