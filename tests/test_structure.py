@@ -217,6 +217,11 @@ def test_gradients_of_a_matrix_by_both_ways_to_contract_them(D, o, i, T, tokens_
     assert torch.allclose(use.gram(), rows @ rows.mT)
 
 
+def test_inputs_of_one_number_a_sample(seed):
+    torch.manual_seed(seed)
+    agree(nn.Sequential(nn.Embedding(7, 3), nn.Tanh(), nn.Linear(3, 2)).double(), torch.tensor([4, 0, 4]))
+
+
 @pytest.mark.parametrize("samples", [1, 3])
 def test_embeddings_tied_to_the_head(samples, seed):
     torch.manual_seed(seed)
