@@ -494,8 +494,9 @@ def test_a_colour_is_found_despite_rounding_and_not_where_samples_mix(dtype, rou
 
 # The parts of the graph, by hand: what a whole model shows only where the guard would have to mend it
 
-def test_forms_tell_settings_apart():
+def test_forms_tell_settings_apart(monkeypatch):
     """Two passes that differ in an axis alone have two forms: a plan for one is not used for the other."""
+    monkeypatch.setattr(graph, "_setting_names", {})
     w = nn.Parameter(torch.randn(3, 3))
     forms = {graph.recorded((w.exp().softmax(axis)).tanh().grad_fn, {id(w): "w"})[1] for axis in (0, 1)}
     assert len(forms) == 2
