@@ -217,6 +217,17 @@ def test_gradients_of_a_matrix_by_both_ways_to_contract_them(D, o, i, T, tokens_
     assert torch.allclose(use.gram(), rows @ rows.mT)
 
 
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+@pytest.mark.parametrize("norm, shape", [(lambda: nn.LayerNorm(6), (6,)), (lambda: nn.GroupNorm(2, 6), (6, 3))])
+def test_norms_of_which_a_part_is_frozen(norm, shape, frozen, seed):
+    torch.manual_seed(seed)
+    norm = norm()
+    getattr(norm, frozen).requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the rules serve: no word of a disagreement
+        agree(nn.Sequential(norm, nn.Flatten()).double(), torch.randn(3, *shape, dtype=torch.float64))
+
+
 def test_inputs_of_one_number_a_sample(seed):
     torch.manual_seed(seed)
     agree(nn.Sequential(nn.Embedding(7, 3), nn.Tanh(), nn.Linear(3, 2)).double(), torch.tensor([4, 0, 4]))
