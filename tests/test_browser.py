@@ -89,17 +89,11 @@ SAMPLED = """() => { const seen = new Set()
         const look = [color, backgroundColor, fontSize, fontWeight, token.closest('div.highlight').parentElement.className].join()
         if (seen.has(look)) token.replaceWith(...token.childNodes)
         seen.add(look)
-    }
-    for (const formula of document.querySelectorAll('mjx-container')) {
-        const { color, fontSize } = getComputedStyle(formula), around = formula.closest('[class]:not(.math)')
-        const look = [color, fontSize, getComputedStyle(around).backgroundColor, formula.getAttribute('display')].join()
-        if (seen.has(look)) formula.replaceChildren()
-        seen.add(look)
     } }"""
 
 
 def barriers(page):
-    """What axe finds, in half the time: a figure is one image with words, which it reads, and one token or formula stands for its kind."""
+    """What axe finds, in half the time: a figure is one image with words, which it reads, and one token of the code stands for its kind."""
     page.evaluate(SAMPLED)
     return Axe().run(page).response["violations"]
 
