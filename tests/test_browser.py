@@ -17,7 +17,7 @@ pytestmark = pytest.mark.site
 SCRIPTS = [page for page in CHAPTERS if page.startswith("teach/scripts/")]
 PAGES = [*(page for page in CHAPTERS if page not in SCRIPTS[1:]), *REFERENCE[:2], "api/training", "search", CODE[0], max(CODE, key=len)]
 """Pages of one kind are alike: of the scripts, the reference and the code a few stand for all."""
-A_FEW = ("intro", "search", "trainability/gradient-energy", "practice/bring-your-own-model")
+A_FEW = ("intro", "statements", "search", "foundations/conjugates", "trainability/gradient-energy", "practice/bring-your-own-model")
 HANGS = 1_800_000  # milliseconds after which a browser is given up; a loaded machine may need much of them
 DESKTOP, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 
