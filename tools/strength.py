@@ -400,22 +400,28 @@ class _Judge:
     def pytest_runtestloop(self, session: Any) -> bool:
         items, path = {item.nodeid: item for item in session.items}, file_of(self.module)
         functions = [f for f in gc.get_objects() if type(f) is FunctionType and f.__code__.co_filename == str(path)]
-        for number, tests in self.trials.items():
+
+        def plant_and_run(number: int, asked: Sequence[str]) -> str:
+            codes = exchanged(self.module, number)
+            assert codes
+            for function in functions:
+                function.__code__ = codes.get(function.__code__, function.__code__)
+            return self.first_to_fail(session, [items[test] for test in asked])
+
+        def passes(test: str) -> bool:
+            if test not in self.sound:
+                self.sound[test] = in_a_child(lambda: self.first_to_fail(session, [items[test]]), 900) == ""
+            return self.sound[test]
+
+        def who_notices(number: int, tests: Sequence[str]) -> str | None:
             while True:
                 asked = self.verdicts.order(number, [test for test in tests if self.sound.get(test, True)])
+                said = in_a_child(lambda: plant_and_run(number, asked), 900)
+                if not said or passes(said):
+                    return said
 
-                def plant_and_run(number: int = number, asked: list[str] = asked) -> str:
-                    codes = exchanged(self.module, number)
-                    assert codes
-                    for function in functions:
-                        function.__code__ = codes.get(function.__code__, function.__code__)
-                    return self.first_to_fail(session, [items[test] for test in asked])
-
-                said = in_a_child(plant_and_run, 900)
-                if said and said not in self.sound:
-                    self.sound[said] = in_a_child(functools.partial(self.first_to_fail, session, [items[said]]), 900) == ""
-                if not said or self.sound[said]:
-                    break
+        for number, tests in self.trials.items():
+            said = who_notices(number, tests)
             self.verdicts.hear(number, "the end of time" if said is None else said)
         for test in (test for test, sound in self.sound.items() if not sound):
             print(f"    not asked, since it fails in a forked process without any fault: {test}", flush=True)

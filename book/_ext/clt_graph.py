@@ -3,13 +3,13 @@
 import html
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import networkx as nx
 from clt_map import COLUMNS, REFERENCE
+from clt_search import plain
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -87,6 +87,13 @@ def graph_of_statements(root: Path = ROOT) -> nx.DiGraph:
     for slug, node in graph.nodes(data=True):
         graph.add_edges_from((other, slug) for other in dict.fromkeys(REFERENCE.findall(node["proof"])) if other in graph and other != slug)
     return graph
+
+
+def graph_of(app: Any) -> nx.DiGraph:
+    """The graph of the book that is being built, made once."""
+    if not hasattr(app, "statement_graph"):
+        app.statement_graph = graph_of_statements()
+    return app.statement_graph
 
 
 def in_order(graph: nx.DiGraph, some: set[str]) -> list[str]:
@@ -198,16 +205,8 @@ def mention(app: Any, page: str, node: nodes.Node) -> Mention | None:
         if isinstance(node, nodes.section) and len(node) and isinstance(node[0], nodes.title):
             chapter = app.env.toc_secnumbers.get(page)
             whole = not chapter or isinstance(node.parent, nodes.document)
-            return Mention(page, "" if isinstance(node.parent, nodes.document) else node["ids"][0], "" if whole else heading(node))
+            return Mention(page, "" if isinstance(node.parent, nodes.document) else node["ids"][0], "" if whole else plain(node[0]).strip())
     return None
-
-
-def heading(section: nodes.section) -> str:
-    """The title of a section in plain letters, formulas included."""
-    def plain(formula: re.Match) -> str:
-        return unicodedata.lookup(f"GREEK SMALL LETTER {formula[1]}") if formula[1] in ("gamma", "lambda", "rho") else formula[1]
-
-    return re.sub(r"\\([a-z]+)", plain, section[0].astext()).replace("{", "").replace("}", "")
 
 
 # ---- as a picture
@@ -219,7 +218,7 @@ def strength(share: float) -> str:
 
 def statement_map(app: Any, docname: str) -> nodes.raw:
     """The graph as vector graphics: a box for each statement, which leads to its entry."""
-    graph, boxes = graph_of_statements(), {}
+    graph, boxes = graph_of(app), {}
     for entry in (entry for entry in app.ledger if entry["slug"] in graph):
         slug, name = entry["slug"], graph.nodes[entry["slug"]]["name"]
         share = entry["check"]["strength"]

@@ -1,5 +1,6 @@
-"""Links back: a definition that the notation points to says under which symbols the notation has it."""
+"""What a page has that can be looked up; and links back: a definition that the notation points to says under which symbols it has it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
@@ -18,6 +19,27 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
 
 
+def statements_in(doctree: nodes.document) -> Iterator[nodes.Element]:
+    """Its statements; each has a ``label`` and its kind as ``realtype``."""
+    return doctree.findall(lambda node: "realtype" in getattr(node, "attributes", ()))
+
+
+def words_in(doctree: nodes.document) -> Iterator[tuple[nodes.Element, nodes.term]]:
+    """Its items of a glossary, each with the word, whose first id is the anchor."""
+    for item in doctree.findall(nodes.definition_list_item):
+        term = item.next_node(nodes.term)
+        if term and term["ids"] and "glossary" in item.parent["classes"]:
+            yield item, term
+
+
+def symbols_in(doctree: nodes.document) -> Iterator[tuple[nodes.row, nodes.inline]]:
+    """Its rows of the notation, each with the symbol, whose first id is the anchor."""
+    for row in doctree.findall(nodes.row):
+        symbol = next((node for node in row.findall(nodes.inline) if node["ids"] and node["ids"][0].startswith("symbol-")), None)
+        if symbol:
+            yield row, symbol
+
+
 def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Note which symbols, rows of the page of notation, point to which statement or definition."""
     if app.env.docname != PAGE:
@@ -25,10 +47,9 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     env: Any = app.env  # extensions keep what they find there
     symbols: dict[str, list[tuple[str, list[nodes.Node]]]] = {}
     env.clt_symbols, env.clt_symbols_read = symbols, True
-    for row in doctree.findall(nodes.row):
-        symbol = next((node for node in row.findall(nodes.inline) if any(name.startswith("symbol-") for name in node["ids"])), None)
+    for row, symbol in symbols_in(doctree):
         for target in row.findall(addnodes.pending_xref):
-            if symbol and target["refdomain"] == "prf":
+            if target["refdomain"] == "prf":
                 symbols.setdefault(target["reftarget"], []).append((symbol["ids"][0], symbol.deepcopy().children))
 
 
@@ -42,8 +63,8 @@ def pages_to_write(app: Sphinx, env: Any) -> list[str]:
 
 def link_back(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     symbols = getattr(app.env, "clt_symbols", {})
-    for block in list(doctree.findall(nodes.Element)):
-        if block.get("label") in symbols and "realtype" in block.attributes:
+    for block in list(statements_in(doctree)):
+        if block["label"] in symbols:
             line = nodes.paragraph("", "", nodes.Text("In the notation: "), classes=["in-notation"])
             for i, (anchor, symbol) in enumerate(symbols[block["label"]]):
                 name = nodes.Text(anchor.removeprefix("symbol-").replace("-", " "))  # a formula is no name for a link

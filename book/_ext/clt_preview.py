@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clt_notation import PAGE as NOTATION
+from clt_notation import statements_in, symbols_in, words_in
 from docutils import nodes
 from docutils.utils import new_document
 from sphinx.application import Sphinx
@@ -61,17 +62,15 @@ def write_previews(app: Sphinx, pagename: str, templatename: str, context: dict[
 
 def previews(doctree: nodes.document) -> Iterator[tuple[str, nodes.Element]]:
     """Anchor and content of each statement, word and symbol of a page."""
-    for block in doctree.findall(lambda node: "realtype" in getattr(node, "attributes", ())):
+    for block in statements_in(doctree):
         yield block["ids"][0], block.deepcopy()
-    for item in doctree.findall(nodes.definition_list_item):
-        term, definition = item.next_node(nodes.term), item.next_node(nodes.definition)
-        if term and definition and term["ids"] and "glossary" in item.parent["classes"]:
+    for item, term in words_in(doctree):
+        definition = item.next_node(nodes.definition)
+        if definition:
             yield term["ids"][0], nodes.container("", nodes.paragraph("", "", nodes.strong("", term.astext())), *copies(definition))
-    for row in doctree.findall(nodes.row):
-        symbol = next((node for node in row.findall(nodes.inline) if node["ids"] and node["ids"][0].startswith("symbol-")), None)
-        if symbol:
-            meaning = row[1].next_node(nodes.paragraph)
-            yield symbol["ids"][0], nodes.paragraph("", "", *copies(symbol), nodes.Text(": "), *(copies(meaning) if meaning else ()))
+    for row, symbol in symbols_in(doctree):
+        meaning = row[1].next_node(nodes.paragraph)
+        yield symbol["ids"][0], nodes.paragraph("", "", *copies(symbol), nodes.Text(": "), *(copies(meaning) if meaning else ()))
 
 
 def copies(node: nodes.Element) -> list[nodes.Node]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from clt_notation import statements_in, symbols_in, words_in
 from docutils import nodes
 from docutils.utils.math import tex2unichar
 from sphinx import addnodes
@@ -74,17 +75,13 @@ def entries(env: Any) -> dict[str, list[Entry]]:
 
 
 def collect(doctree: nodes.document) -> Iterator[Entry]:
-    for block in doctree.findall(lambda node: "realtype" in getattr(node, "attributes", ())):
+    for block in statements_in(doctree):
         title, slug = plain(block.next_node(nodes.title)).strip(" ()"), block["label"]
         yield block["realtype"], f"{title} ({slug})" if title else slug, slug, []
-    for item in doctree.findall(nodes.definition_list_item):
-        term = item.next_node(nodes.term)
-        if term and term["ids"] and "glossary" in item.parent["classes"]:
-            yield "word", term.astext(), term["ids"][0], targets(item)
-    for row in doctree.findall(nodes.row):
-        symbol = next((node for node in row.findall(nodes.inline) if node["ids"] and node["ids"][0].startswith("symbol-")), None)
-        if symbol:
-            yield "symbol", f"{plain(symbol)}: {plain(row[1])}", symbol["ids"][0], targets(row[-1])
+    for item, term in words_in(doctree):
+        yield "word", term.astext(), term["ids"][0], targets(item)
+    for row, symbol in symbols_in(doctree):
+        yield "symbol", f"{plain(symbol)}: {plain(row[1])}", symbol["ids"][0], targets(row[-1])
 
 
 def targets(node: nodes.Element) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-from clt_graph import built_on, graph_of_statements, mentions, needed, page_name, statement_number, status, strength
+from clt_graph import built_on, graph_of, mentions, needed, page_name, statement_number, status, strength
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -105,7 +105,7 @@ def statement_filter(app: Any, docname: str) -> list[nodes.Node]:
 
 def statements_of(part: str, app: Any, docname: str) -> list[nodes.Node]:
     """A section for each chapter of a part that has statements, and in it one for each statement."""
-    graph, result = graph_of_statements(), []
+    graph, result = graph_of(app), []
     for page in parts()[part]:
         entries = [entry for entry in app.ledger if entry["chapter"] == page and entry["slug"] in graph]
         if entries:
