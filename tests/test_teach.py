@@ -75,7 +75,7 @@ def graded(room, tmp_path, monkeypatch):
         submission = tmp_path / f"{folder.name}.ipynb"
         nbformat.write(notebook, submission)
         result = grade.grade(submission, room, seconds=3600)
-        assert (result.status, result.remark) == ("graded", "")
+        assert (result.status, bool(result.remark)) == ("graded", bool(result.cells)), result.remark
         return result
     return run
 
@@ -86,6 +86,7 @@ def test_solution_gets_all_points(name, built, graded):
     result = graded(built(name), solved)
     assert [f"{q}: {r['failed']}" for q, r in result.questions.items() if r["failed"]] == []
     assert result.total == result.possible == 20
+    assert result.cells == []
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)
@@ -157,16 +158,24 @@ ODD = {  # name: the cells that differ from the right ones, or the bytes of the 
     "02-other-bytes": (b"\xff\xfe\x00", "unreadable", 0, "no text"),
     "03-endless-cell": ({"q2": "while True: pass"}, "graded", 3, ""),
     "04-endless-answer": ({"q1": "def double(x):\n    while True: pass"}, "graded", 2, ""),
-    "05-endless-whatever-happens": ({"q2": STUBBORN}, "stopped", 0, "more than 6 seconds"),
-    "06-leaves": ({"q1": "import os\nos._exit(3)"}, "crashed", 0, "exit 3"),
-    "07-leaves-in-a-test": ({"q2": "import os\ndef half(x):\n    os.kill(os.getpid(), 9) or os._exit(4)"}, "crashed", 3, "exit 4"),
+    "05-endless-whatever-happens": ({"q2": STUBBORN}, "stopped", 0, "more than 6 seconds, in code cell 5"),
+    "06-leaves": ({"q1": "import os\nos._exit(3)"}, "crashed", 0, "exit 3), in code cell 3"),
+    "07-leaves-in-a-test": ({"q2": "import os\ndef half(x):\n    os.kill(os.getpid(), 9) or os._exit(4)"}, "crashed", 3,
+                            "exit 4), in a test"),
     "08-talks": ({"q2": "for _ in range(3000): print(1000 * 'x')"}, "graded", 3, "3.0 MB"),
     "09-reaches-out": ({"q2": "from urllib.request import urlopen"}, "refused", 0, "urllib (code cell 5)"),
     "10-a-shell": ({"q2": "!ls /"}, "refused", 0, "a command of the shell"),
     "11-replaces": ({"q2": "torch.equal = lambda a, b: True\nhalf = float"}, "suspicious", 3, "replaced torch.equal"),
     "12-takes-all-memory": ({"q2": "kept = [bytearray(1 << 28) for _ in range(1000)]"}, "graded", 3, ""),
     "13-writes-its-own-points": ({"q2": FORGED}, "graded", 3, ""),
+    "14-no-python": ({"q1": "def double(x)\n    return 2 * x",
+                      "q2": "class Mine(Exception): pass\n\ndef half(x):\n    return x / 2\nhalf(2)\nraise Mine('what it read')"},
+                     "graded", 2, "code cell 3 failed with a SyntaxError in line 1 (and 1 more)"),
     "=1+1": ({"q2": "half = None"}, "graded", 3, ""),
+}
+FAILED_CELLS = {
+    "03-endless-cell": ["Code cell 5 was stopped after 1.5 seconds in line 1."],
+    "14-no-python": ["Code cell 3 failed with a SyntaxError in line 1.", "Code cell 5 failed with an error of its own in line 6."],
 }
 
 
@@ -204,6 +213,8 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
         assert remark in results[name].remark, name
         assert json.loads((folder / f"{name}.graded.json").read_text(encoding="utf-8"))["total"] == results[name].total
     assert "more than 1.5 seconds" in results["04-endless-answer"].questions["q1"]["failed"][0]
+    assert results["12-takes-all-memory"].cells[0].startswith("Code cell 5")  # which comes first, the end of the memory or of the time?
+    assert {name: r.cells for name, r in results.items() if r.cells and "memory" not in name} == FAILED_CELLS
     assert results["07-leaves-in-a-test"].questions["q2"]["failed"] == ["A half of ones. It was not reached."]
     with (folder / "grades.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))

@@ -5,14 +5,15 @@
     python tools/grade.py FOLDER --allow inspect       run submissions that import this; see REFUSED
     python tools/grade.py FOLDER --assignment NAME     of which assignment, for notebooks that do not say it
 
-Beside each submission lies NAME.graded.json with the points of every question and a sentence for each test that failed, to be sent to the
-student as it is; what it printed is in NAME.printed.txt, for you alone. Run `make assignments` first: it makes the tests. What a
-submission cannot do while it is graded, and what it could, is in the instructor's guide; the first lines printed say what was measured on
-this machine.
+Beside each submission lies NAME.graded.json with the points of every question, a sentence for each test that failed and for each code cell
+that did, to be sent to the student as it is; what it printed is in NAME.printed.txt, for you alone. Run `make assignments` first: it makes
+the tests. What a submission cannot do while it is graded, and what it could, is in the instructor's guide; the first lines printed say
+what was measured on this machine.
 """
 
 import argparse
 import ast
+import builtins
 import contextlib
 import csv
 import json
@@ -54,12 +55,13 @@ REFUSED_NAMES = frozenset({
 """Names with which the same could be done; ``model.eval()`` and ``torch.compile`` are other things."""
 LARGEST = 20_000_000  # bytes of a notebook
 KEPT = 4_000  # bytes of what a submission prints
+MOST_CELLS = 1_000  # that fail
 COLUMNS = ("file", "assignment", "status", "total", "possible", "seconds", "remark")
 
 
 @dataclass
 class Graded:
-    """What became of a submission: "graded", or why it was not, or not to the end."""
+    """What became of a submission: "graded", or why it was not, or not to the end; ``cells`` says which of its code cells failed."""
 
     file: str
     assignment: str = ""
@@ -67,6 +69,7 @@ class Graded:
     total: float = 0
     possible: float = 0
     questions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cells: list[str] = field(default_factory=list)
     seconds: float = 0
     remark: str = ""
     printed: str = ""
@@ -197,7 +200,8 @@ class Room:
 
         Returns:
             "said": for each test that ran None or why it failed; "end": "finished", "stopped" or "ended"; "exit", "printed", "size",
-            "changed", "threads", "shown".
+            "changed", "threads", "shown"; "begun": the number of the last cell that began; "failed": cell,
+            error and line of each that failed.
         """
         self.open()
         ways = [os.pipe() for _ in range(4)]  # the submission; what it prints; results; its end
@@ -221,7 +225,8 @@ class Room:
     def watch(self, request: int, channels: dict[int, str], work: dict[str, Any], seconds: int) -> dict[str, Any]:
         """Read what comes until the end, or until the time is over; the tests are sent when the cells have run."""
         until = time.monotonic() + seconds
-        seen: dict[str, Any] = {"said": {}, "end": "ended", "exit": None, "size": 0, "changed": [], "threads": 0, "shown": None}
+        seen: dict[str, Any] = {"said": {}, "end": "ended", "exit": None, "size": 0, "changed": [], "threads": 0, "shown": None,
+                                "begun": 0, "failed": []}
         rest, kept, listening = b"", b"", dict(channels)
         while listening:
             ready = select.select(list(listening), [], [], max(0.0, until - time.monotonic()))[0]
@@ -254,6 +259,10 @@ def note(line: bytes, seen: dict[str, Any], key: str, send_tests: Callable[[], N
     if content.get("ran") and not seen.get("sent"):
         seen["sent"] = True
         send_tests()
+    elif "begun" in content and "sent" not in seen:
+        seen["begun"] = content["begun"] if isinstance(content["begun"], int) else 0
+    elif "cell" in content and "sent" not in seen and len(seen["failed"]) < MOST_CELLS:
+        seen["failed"].append((content["cell"], content.get("error"), content.get("line")))
     elif content.get("key") == key:
         if "test" in content:
             seen["said"].setdefault(content["test"], content["said"])
@@ -302,6 +311,7 @@ def grade(path: Path, room: Room, assignment: str | None = None, seconds: int = 
     else:
         seen = room.run(cells, {name: test["code"] for name, test in tests.items()}, seconds)
         said, result.printed = seen["said"], seen["printed"]
+        result.cells = [failure(cell, error, line, seconds / 4) for cell, error, line in seen["failed"]]
         judge(result, seen, seconds)
     for name, test in tests.items():
         question = result.questions.setdefault(test["question"], {"points": 0, "possible": 0, "failed": []})
@@ -316,17 +326,31 @@ def grade(path: Path, room: Room, assignment: str | None = None, seconds: int = 
     return result
 
 
+def failure(cell: Any, error: Any, line: Any, seconds: float) -> str:
+    """A sentence for the student; of the error its name alone, if it is one of Python's: what an error says may be a file of yours."""
+    place = f" in line {line}" if isinstance(line, int) else ""
+    if error == "TooLong":
+        how = f"was stopped after {seconds:g} seconds{place}"
+    elif error == "SystemExit":
+        how = f"ended the program{place}"
+    else:
+        named = isinstance(error, str) and isinstance(getattr(builtins, error, None), type)
+        how = f"failed with {'an error of its own' if not named else f'a {error}'}{place}"
+    return f"Code cell {int(cell) if isinstance(cell, int) else '?'} {how}."
+
+
 def judge(result: Graded, seen: dict[str, Any], seconds: int) -> None:
     """The status of a submission that ran, and what a teacher should know about it."""
     remarks = []
+    where = f", in code cell {seen['begun']}" if "sent" not in seen else ", in a test"
     if seen["end"] == "stopped":
         result.status = "stopped"
-        remarks.append(f"it ran for more than {seconds} seconds")
+        remarks.append(f"it ran for more than {seconds} seconds{where}")
     elif seen["end"] == "ended":
         result.status = "crashed"
         code = seen["exit"]
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
-        remarks.append(f"it ended before it was graded ({how})")
+        remarks.append(f"it ended before it was graded ({how}){where}")
     if seen["changed"] or seen["threads"]:
         result.status = "suspicious" if result.status == "graded" else result.status
         remarks.append("it " + " and ".join(filter(None, [f"replaced {', '.join(seen['changed'][:3])}" if seen["changed"] else "",
@@ -334,6 +358,9 @@ def judge(result: Graded, seen: dict[str, Any], seconds: int) -> None:
                        + ": its points may be its own work")
     if seen["size"] > KEPT:
         remarks.append(f"it printed {seen['size'] / 1e6:.1f} MB, of which {KEPT / 1e3:g} kB are kept")
+    if result.cells:
+        more = f" (and {len(result.cells) - 1} more)" if result.cells[1:] else ""
+        remarks.append(result.cells[0][0].lower() + result.cells[0][1:-1] + more)
     result.remark = "; ".join(remarks)
 
 

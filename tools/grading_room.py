@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,7 +161,7 @@ def inside(asked: dict[str, Any], source: TextIO, printed: int, results: int) ->
     limit(asked["memory"], asked["seconds"])
     signal.signal(signal.SIGALRM, out_of_time)
     before = surroundings()
-    namespace = run_cells(asked["cells"], asked["seconds_a_cell"])
+    namespace = run_cells(asked["cells"], asked["seconds_a_cell"], results)
     tell(results, {"ran": True})
     work = json.loads(source.readline())
     changed = sorted(name for name, thing in surroundings().items() if name in before and before[name] is not thing)
@@ -185,16 +186,32 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def run_cells(cells: list[str], seconds: float) -> dict[str, Any]:
-    """Run the cells one after the other, as a notebook does, errors and all; their names."""
+def run_cells(cells: list[str], seconds: float, results: int) -> dict[str, Any]:
+    """Run the cells one after the other, as a notebook does, errors and all, and tell which fail; their names."""
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
-    for cell in cells:
-        with contextlib.suppress(TooLong, SystemExit), at_most(seconds):
-            shell.run_cell(cell, store_history=False)
-            sys.stdout.flush()  # the process may end before its time
+    for number, cell in enumerate(cells, 1):
+        tell(results, {"begun": number})
+        wrong: BaseException | None = None
+        try:
+            with at_most(seconds):
+                done = shell.run_cell(cell, store_history=False)
+                wrong = done.error_before_exec or done.error_in_exec
+        except (TooLong, SystemExit) as ended:
+            wrong = ended
+        if wrong is not None:
+            tell(results, {"cell": number, "error": type(wrong).__name__, "line": line_of(wrong)})
+        sys.stdout.flush()  # the process may end before its time
     return shell.user_ns
+
+
+def line_of(wrong: BaseException) -> int | None:
+    """The line of a cell that an error is in, or that led to it."""
+    if isinstance(wrong, SyntaxError):
+        return wrong.lineno
+    frames = (frame for frame in traceback.extract_tb(wrong.__traceback__) if frame.filename.startswith("<ipython-input"))
+    return next((frame.lineno for frame in frames), None)
 
 
 def stand_in() -> types.ModuleType:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import networkx as nx
 from clt_map import COLUMNS, REFERENCE
+from clt_notation import number_of, numbered
 from clt_search import plain
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -152,14 +153,9 @@ def page_name(app: Any, page: str) -> str:
     return f"{'.'.join(map(str, number))} {app.env.titles[page].astext()}".strip()
 
 
-def numbered(app: Any, page: str, kind: str, label: str) -> str:
-    return ".".join(map(str, app.env.toc_fignumbers.get(page, {}).get(kind, {}).get(label, ())))
-
-
 def statement_number(app: Any, slug: str) -> str:
     """"Theorem 6.4"."""
-    place = app.env.proof_list[slug]
-    return f"{place['realtype'].title()} {numbered(app, place['docname'], place['countertype'], slug)}"
+    return f"{app.env.proof_list[slug]['realtype'].title()} {number_of(app.env, slug)}"
 
 
 # ---- where the text refers to a statement
@@ -201,7 +197,7 @@ def mention(app: Any, page: str, node: nodes.Node) -> Mention | None:
         if kind.startswith(("exercise", "solution")) and "label" in node:
             label = node.get("target_label", node["label"])
             exercise = app.env.sphinx_exercise_registry[label]
-            return Mention(exercise["docname"], label, f"Exercise {numbered(app, exercise['docname'], 'exercise', label)}")
+            return Mention(exercise["docname"], label, f"Exercise {numbered(app.env, exercise['docname'], 'exercise', label)}")
         if isinstance(node, nodes.section) and len(node) and isinstance(node[0], nodes.title):
             chapter = app.env.toc_secnumbers.get(page)
             whole = not chapter or isinstance(node.parent, nodes.document)

@@ -24,6 +24,16 @@ def statements_in(doctree: nodes.document) -> Iterator[nodes.Element]:
     return doctree.findall(lambda node: "realtype" in getattr(node, "attributes", ()))
 
 
+def number_of(env: Any, slug: str) -> str:
+    """The number of a statement, as "6.4", once all pages have been read."""
+    place = env.proof_list[slug]
+    return numbered(env, place["docname"], place["countertype"], slug)
+
+
+def numbered(env: Any, page: str, kind: str, label: str) -> str:
+    return ".".join(map(str, env.toc_fignumbers.get(page, {}).get(kind, {}).get(label, ())))
+
+
 def words_in(doctree: nodes.document) -> Iterator[tuple[nodes.Element, nodes.term]]:
     """Its items of a glossary, each with the word, whose first id is the anchor."""
     for item in doctree.findall(nodes.definition_list_item):

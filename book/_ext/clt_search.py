@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from clt_notation import statements_in, symbols_in, words_in
+from clt_notation import number_of, statements_in, symbols_in, words_in
 from docutils import nodes
 from docutils.utils.math import tex2unichar
 from sphinx import addnodes
@@ -53,7 +53,8 @@ class Places(Domain):
     def get_objects(self) -> Iterator[tuple[str, str, str, str, str, int]]:
         for page, found in entries(self.env).items():
             for kind, name, anchor, defined in found:
-                yield f"{kind}-{anchor}", name, kind, page, anchor, 0
+                number = f", {number_of(self.env, anchor)}" if kind in KINDS else ""
+                yield f"{kind}-{anchor}", re.sub(r"\)?$", lambda end: number + end[0], name, count=1), kind, page, anchor, 0
                 for place in dict.fromkeys(filter(None, (place_of(self.env, *target) for target in defined))):
                     yield f"{kind}-{anchor}-defined-{place[1]}", name, "defined", *place, 0
 
@@ -78,8 +79,9 @@ def collect(doctree: nodes.document) -> Iterator[Entry]:
     for block in statements_in(doctree):
         title, slug = plain(block.next_node(nodes.title)).strip(" ()"), block["label"]
         yield block["realtype"], f"{title} ({slug})" if title else slug, slug, []
-    for item, term in words_in(doctree):
-        yield "word", term.astext(), term["ids"][0], targets(item)
+    for item, _ in words_in(doctree):
+        for term in item.findall(nodes.term):  # of one meaning
+            yield "word", term.astext(), term["ids"][0], targets(item)
     for row, symbol in symbols_in(doctree):
         yield "symbol", f"{plain(symbol)}: {plain(row[1])}", symbol["ids"][0], targets(row[-1])
 

@@ -5,7 +5,7 @@ var Scorer = {
   title: 15, partialTitle: 7, term: 5, partialTerm: 2,
   score: ([, title, , description, score]) => {
     if (!description || description.startsWith("Python")) return score;
-    const asked = cltWords(new URLSearchParams(location.search).get("q"));
+    const asked = cltWords(new URLSearchParams(location.search).get("q")).replace(/^\p{L}+ (?=\d+\.\d+$)/u, "");  // "Theorem 6.4"
     const names = title.split(/, | = |: | \(|\)/).map(cltWords);
     const kind = { defined: 3, definition: 2, word: -1, symbol: -2 }[description.split(",")[0]] ?? 0;
     return 20 * (names.includes(asked) ? 4 : names.some((name) => name.startsWith(asked)) ? 2 : 1) + kind + score / 100;
