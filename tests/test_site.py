@@ -352,6 +352,7 @@ def test_pdf_says_on_which_page_a_chapter_starts(tmp_path):
     root = PdfReader(tmp_path / "book.pdf").trailer["/Root"]
     assert root["/MarkInfo"]["/Marked"] and root["/StructTreeRoot"]["/K"] and root["/Outlines"]["/Count"] >= 3, "tags and outline are kept"
     assert b"/StructElem" not in (tmp_path / "book.pdf").read_bytes(), "small objects are packed"
+    assert b"/Subtype /Image" not in (tmp_path / "book.pdf").read_bytes(), "these pages have no pictures, so it must be a shadow of a box"
 
 
 @pytest.mark.parametrize("entry, status", [

@@ -38,6 +38,15 @@ def find_chromium() -> str:
 
 # ---- the whole book as one PDF
 
+COLUMN = {"width": 642, "height": 971}
+"""What 20 mm of margin leave of A4, in pixels."""
+
+FIT = """() => { const wide = [...document.querySelectorAll('mjx-container[display="true"]')]
+    .map(formula => [formula, formula.parentElement.clientWidth / Math.max(formula.scrollWidth, formula.firstElementChild.offsetWidth)])
+for (const [formula, share] of wide) if (share < 1) formula.style.fontSize = `${share * parseFloat(getComputedStyle(formula).fontSize)}px` }"""
+"""Formulas that are wider than the column get smaller: paper does not scroll."""
+
+
 def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
     """Print the book, or some of its pages, with Chromium, twice: the first time tells on which page each chapter starts, and is quick."""
     import pikepdf
@@ -49,11 +58,12 @@ def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
     source = target.with_suffix(".html")
     source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=0).new_page()
+        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=0).new_page(viewport=COLUMN)
         page.set_default_timeout(0)  # a loaded machine takes as long as it takes
         page.goto(source.as_uri())
         page.evaluate("window.MathJax.startup.promise")
         page.evaluate("document.fonts.ready")
+        page.evaluate(FIT)
         look: dict[str, Any] = {
             "format": "A4", "margin": dict.fromkeys(("top", "bottom", "left", "right"), "20mm"), "print_background": True,
             "display_header_footer": True, "header_template": "<span></span>",
