@@ -204,6 +204,7 @@ def test_filter(visit):
     shown.keyboard.type("HEAD-floor")
     assert seen() == ["head-floor"] and said.inner_text() == f"1 of {len(statements)} statements"
     assert not shown.locator("#statements-of-conjugates").is_visible(), "a chapter without a statement shown"
+    assert not shown.locator("#foundations").is_visible() and shown.locator("#trainability").is_visible(), "parts, too"
     assert set(shown.get_by_label("Status").locator("option").all_inner_texts()) == {"all", *STATUS}
     words.fill("")
     shown.get_by_label("Part").select_option("Practice")

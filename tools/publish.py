@@ -38,12 +38,10 @@ def find_chromium() -> str:
 
 # ---- the whole book as one PDF
 
-COLUMN = {"width": 642, "height": 971}
-"""What 20 mm of margin leave of A4, in pixels."""
-
 FIT = """() => { const wide = [...document.querySelectorAll('mjx-container[display="true"]')]
     .map(formula => [formula, formula.parentElement.clientWidth / Math.max(formula.scrollWidth, formula.firstElementChild.offsetWidth)])
-for (const [formula, share] of wide) if (share < 1) formula.style.fontSize = `${share * parseFloat(getComputedStyle(formula).fontSize)}px` }"""
+for (const [formula, share] of wide)
+    if (share < 1) formula.style.fontSize = `${share * parseFloat(getComputedStyle(formula).fontSize)}px` }"""
 """Formulas that are wider than the column get smaller: paper does not scroll."""
 
 
@@ -58,7 +56,8 @@ def pdf(names: list[str] | None = None, target: Path | None = None) -> None:
     source = target.with_suffix(".html")
     source.write_text(str(whole_book(names)), encoding="utf-8")
     with sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=0).new_page(viewport=COLUMN)
+        page = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=0).new_page()
+        page.set_viewport_size({"width": 642, "height": 971})  # what 20 mm of margin leave of A4
         page.set_default_timeout(0)  # a loaded machine takes as long as it takes
         page.goto(source.as_uri())
         page.evaluate("window.MathJax.startup.promise")

@@ -19,7 +19,8 @@
           name => !filter[name].value || filter[name].value === entry.dataset[name]));
         shown += !entry.hidden;
       }
-      for (const group of document.querySelectorAll(".statements-of-chapter")) group.hidden = !group.querySelector(".statement:not([hidden])");
+      for (const group of document.querySelectorAll(".statements-of-chapter, section section:has(> .statements-of-chapter)"))
+        group.hidden = !group.querySelector(".statement:not([hidden])");
       filter.querySelector("output").textContent = `${shown} of ${entries.length} statements`;
     };
     const reveal = () => {  // a link may lead to an entry that the filter hides
