@@ -149,7 +149,7 @@ STUBBORN = "i = 0\nwhile True:\n    try:\n        while True:\n            i += 
 FORGED = """import os
 for channel in range(3, 30):
     try:
-        os.write(channel, b'{"test": "q2 1", "said": null}' + bytes([10]))
+        getattr(os, 'write')(channel, b'{"test": "q2 1", "said": null}' + bytes([10]))
     except OSError:
         pass"""
 ODD = {  # name: the cells that differ from the right ones, or the bytes of the file; status, points, a part of the remark
@@ -159,21 +159,25 @@ ODD = {  # name: the cells that differ from the right ones, or the bytes of the 
     "03-endless-cell": ({"q2": "while True: pass"}, "graded", 3, ""),
     "04-endless-answer": ({"q1": "def double(x):\n    while True: pass"}, "graded", 2, ""),
     "05-endless-whatever-happens": ({"q2": STUBBORN}, "stopped", 0, "more than 6 seconds, in code cell 5"),
-    "06-leaves": ({"q1": "import os\nos._exit(3)"}, "crashed", 0, "exit 3), in code cell 3"),
-    "07-leaves-in-a-test": ({"q2": "import os\ndef half(x):\n    os.kill(os.getpid(), 9) or os._exit(4)"}, "crashed", 3,
-                            "exit 4), in a test"),
+    "06-leaves": ({"q1": "import os\ngetattr(os, '_exit')(3)"}, "crashed", 0, "exit 3), in code cell 3"),
+    "07-leaves-in-a-test": ({"q2": "import os\ndef half(x):\n    getattr(os, '_exit')(4)"}, "crashed", 3, "exit 4), in a test"),
     "08-talks": ({"q2": "for _ in range(3000): print(1000 * 'x')"}, "graded", 3, "3.0 MB"),
     "09-reaches-out": ({"q2": "from urllib.request import urlopen"}, "refused", 0, "urllib (code cell 5)"),
-    "10-a-shell": ({"q2": "!ls /"}, "refused", 0, "a command of the shell"),
+    "10-a-shell": ({"q2": "!ls /"}, "refused", 0, "a command to the shell"),
     "11-replaces": ({"q2": "torch.equal = lambda a, b: True\nhalf = float"}, "suspicious", 3, "replaced torch.equal"),
     "12-takes-all-memory": ({"q2": "kept = [bytearray(1 << 28) for _ in range(1000)]"}, "graded", 3, ""),
-    "13-writes-its-own-points": ({"q2": FORGED}, "graded", 3, ""),
+    "13-writes-its-own-points": ({"q2": FORGED}, "suspicious", 3, "spoke to the grader itself"),
     "14-no-python": ({"q1": "def double(x)\n    return 2 * x",
                       "q2": "class Mine(Exception): pass\n\ndef half(x):\n    return x / 2\nhalf(2)\nraise Mine('what it read')"},
                      "graded", 2, "code cell 3 failed with a SyntaxError in line 1 (and 1 more)"),
+    "15-says-it-has-run": ({"q1": FORGED.replace('"test": "q2 1", "said": null', '"ran": true')}, "suspicious", 2, "spoke to the grader"),
+    "16-a-channel": ({"q2": "open(5, 'w').write('5')"}, "graded", 3, "code cell 5 failed with a PermissionError in line 1"),
+    "17-another-name": ({"q1": "def twice(x):\n    return 2 * x"}, "graded", 2, ""),
+    "18-magics": ({"setup": "%matplotlib inline\nimport torch\n%time y = 1"}, "graded", 5, ""),
     "=1+1": ({"q2": "half = None"}, "graded", 3, ""),
 }
 FAILED_CELLS = {
+    "16-a-channel": ["Code cell 5 failed with a PermissionError in line 1."],
     "03-endless-cell": ["Code cell 5 was stopped after 1.5 seconds in line 1."],
     "14-no-python": ["Code cell 3 failed with a SyntaxError in line 1.", "Code cell 5 failed with an error of its own in line 6."],
 }
@@ -215,7 +219,8 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
     assert "more than 1.5 seconds" in results["04-endless-answer"].questions["q1"]["failed"][0]
     assert results["12-takes-all-memory"].cells[0].startswith("Code cell 5")  # which comes first, the end of the memory or of the time?
     assert {name: r.cells for name, r in results.items() if r.cells and "memory" not in name} == FAILED_CELLS
-    assert results["07-leaves-in-a-test"].questions["q2"]["failed"] == ["A half of ones. It was not reached."]
+    assert results["07-leaves-in-a-test"].questions["q2"]["failed"] == ["It was not reached."]
+    assert all("no double when the test runs" in words for words in results["17-another-name"].questions["q1"]["failed"])
     with (folder / "grades.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == len(ODD) + 1 and {row["file"][:2] for row in rows} >= {"00", "'="}
@@ -224,9 +229,10 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", [
     "import inspect", "from gc import get_objects", "eval('1')", "import sys\nsys._getframe(1)", "double.__globals__",
-    "import importlib.util", "%%bash\nls", "__builtins__", "import numpy, socket", "from otter import Notebook"])
+    "import importlib.util", "%%bash\nls", "__builtins__", "import os\nos.write(3, b'')", "from os import _exit", "import io\nio.open(3)",
+    "import numpy, socket", "from otter import Notebook"])
 def test_what_could_look_at_the_tests_is_not_run(code):
-    assert grade.refused([code]) and not grade.refused([code], allowed=[*grade.REFUSED, *grade.REFUSED_NAMES])
+    assert grade.refused([code]) and not grade.refused([code], allowed=[*grade.REFUSED, *grade.REFUSED_NAMES, *grade.REFUSED_FUNCTIONS])
 
 
 @pytest.mark.parametrize("name", make_assignments.NAMES)

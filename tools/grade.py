@@ -18,6 +18,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -35,7 +36,7 @@ from types import TracebackType
 from typing import Any
 
 import nbformat
-from grading_room import PROBE
+from grading_room import PROBE, too_long
 from IPython.core.inputtransformer2 import TransformerManager
 from tqdm import tqdm
 
@@ -46,16 +47,19 @@ HIDDEN = (ROOT / "book" / "teach", ROOT / "_build", ROOT / ".git")
 """Folders of the repository with solutions and tests; the folder of the submissions is hidden as well."""
 REFUSED = frozenset({
     "asyncio", "builtins", "cffi", "code", "concurrent", "ctypes", "faulthandler", "ftplib", "gc", "http", "importlib", "inspect",
-    "linecache", "multiprocessing", "otter", "pdb", "pip", "pkgutil", "requests", "runpy", "signal", "socket", "ssl", "subprocess",
-    "threading", "traceback", "urllib"})
+    "linecache", "multiprocessing", "otter", "pdb", "pip", "pkgutil", "posix", "requests", "runpy", "signal", "socket", "ssl", "subprocess",
+    "_thread", "threading", "traceback", "urllib"})
 """Modules that no assignment needs, and with which a submission could look at its tests or write its own points."""
 REFUSED_NAMES = frozenset({
     "__import__", "__builtins__", "__loader__", "__subclasses__", "__globals__", "__traceback__", "_getframe", "_current_frames", "compile",
     "eval", "exec", "f_back", "f_globals", "f_locals", "get_ipython", "setprofile", "settrace", "tb_frame"})
+REFUSED_FUNCTIONS = frozenset(f"os.{name}" for name in (
+    "_exit", "dup", "dup2", "fdopen", "fork", "forkpty", "kill", "killpg", "popen", "pread", "preadv", "pwrite", "pwritev", "read", "readv",
+    "sendfile", "splice", "system", "write", "writev")) | {"io.FileIO", "io.open"}
+"""What reaches the channel to the grader, or ends the program before it has been graded."""
 """Names with which the same could be done; ``model.eval()`` and ``torch.compile`` are other things."""
 LARGEST = 20_000_000  # bytes of a notebook
 KEPT = 4_000  # bytes of what a submission prints
-MOST_CELLS = 1_000  # that fail
 COLUMNS = ("file", "assignment", "status", "total", "possible", "seconds", "remark")
 
 
@@ -92,16 +96,28 @@ def read(path: Path, assignment: str | None = None) -> tuple[str, list[str]]:
             raise Unreadable(f"{path.stat().st_size / 1e6:.0f} MB; a notebook has at most {LARGEST / 1e6:.0f} MB")
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         cells = [str(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
-        name = assignment or notebook.metadata.get("otter", {}).get("assignment_name")
+        name = notebook.metadata.get("otter", {}).get("assignment_name")
     except Unreadable:
         raise
     except UnicodeDecodeError:
         raise Unreadable("no text: the file is not a notebook, or was damaged on its way") from None
     except Exception as wrong:  # what a file that calls itself a notebook may hold has no end
         raise Unreadable(f"no notebook: {type(wrong).__name__}: {' '.join(str(wrong).split())[:120]}") from None
-    if not isinstance(name, str) or not (BUILT / name / "autograder").is_dir() or "/" in name:
-        raise Unreadable(f"of no assignment that is built: {str(name)[:40]!r}; give --assignment if you know it")
-    return name, cells
+    if not is_built(name):
+        if not is_built(assignment):
+            raise Unreadable(f"of no assignment that is built: {str(name)[:40]!r}")
+        name = assignment
+    return str(name), [harmless(cell) for cell in cells]
+
+
+def is_built(name: Any) -> bool:
+    return isinstance(name, str) and "/" not in name and (BUILT / name / "autograder").is_dir()
+
+
+def harmless(cell: str) -> str:
+    """A cell without the commands to IPython that change nothing of what it computes; its lines keep their numbers."""
+    cell = re.sub(r"^%{1,2}(?:time|timeit)\b(?:[ \t]+-\w+(?:[ \t]+\d+)?)*[ \t]*", "", cell, flags=re.MULTILINE)
+    return re.sub(r"^%(?:matplotlib|config|load_ext|autoreload)\b.*$", "", cell, flags=re.MULTILINE)
 
 
 def refused(cells: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
@@ -118,14 +134,16 @@ def refused(cells: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
                 names = [alias.name.split(".")[0] for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [(node.module or "").split(".")[0], *(alias.name for alias in node.names if alias.name in REFUSED_NAMES)]
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
             elif isinstance(node, ast.Name):
                 names = [node.id]
-            elif isinstance(node, ast.Attribute) and node.attr not in ("compile", "eval", "exec"):
-                names = [node.attr]
-            bad = REFUSED_NAMES if isinstance(node, ast.Name | ast.Attribute) else REFUSED | REFUSED_NAMES
+            elif isinstance(node, ast.Attribute):
+                names = [node.attr] if node.attr not in ("compile", "eval", "exec") else []
+                names += [f"{node.value.id}.{node.attr}"] if isinstance(node.value, ast.Name) else []
+            bad = REFUSED_FUNCTIONS | REFUSED_NAMES | (REFUSED if isinstance(node, ast.Import | ast.ImportFrom) else frozenset())
             for name in (bad & set(names)) - set(allowed):
                 if name != "otter" or not starts_otter(cell):
-                    found[f"{'a command of the shell' if name == 'get_ipython' else name} (code cell {number})"] = None
+                    found[f"{'a command to the shell or to IPython' if name == 'get_ipython' else name} (code cell {number})"] = None
     return list(found)
 
 
@@ -201,7 +219,7 @@ class Room:
         Returns:
             "said": for each test that ran None or why it failed; "end": "finished", "stopped" or "ended"; "exit", "printed", "size",
             "changed", "threads", "shown"; "begun": the number of the last cell that began; "failed": cell,
-            error and line of each that failed.
+            error and line of each that failed; "forged": whether something was said that this program did not say.
         """
         self.open()
         ways = [os.pipe() for _ in range(4)]  # the submission; what it prints; results; its end
@@ -216,17 +234,17 @@ class Room:
                      "seconds_a_cell": seconds / 4}
             write(request, asked)
             work = {"key": secrets.token_hex(16), "tests": tests, **({"show": show} if show else {})}
-            return self.watch(request, {printed: "printed", results: "results", end: "end"}, work, seconds)
+            return self.watch(request, {printed: "printed", results: "results", end: "end"}, work, seconds, len(cells))
         finally:
             kill(child)
             for channel in (request, printed, results, end):
                 os.close(channel)
 
-    def watch(self, request: int, channels: dict[int, str], work: dict[str, Any], seconds: int) -> dict[str, Any]:
+    def watch(self, request: int, channels: dict[int, str], work: dict[str, Any], seconds: int, cells: int) -> dict[str, Any]:
         """Read what comes until the end, or until the time is over; the tests are sent when the cells have run."""
         until = time.monotonic() + seconds
         seen: dict[str, Any] = {"said": {}, "end": "ended", "exit": None, "size": 0, "changed": [], "threads": 0, "shown": None,
-                                "begun": 0, "failed": []}
+                                "begun": 0, "failed": [], "forged": False}
         rest, kept, listening = b"", b"", dict(channels)
         while listening:
             ready = select.select(list(listening), [], [], max(0.0, until - time.monotonic()))[0]
@@ -245,30 +263,35 @@ class Room:
                 else:
                     *lines, rest = (rest + piece)[-(1 << 20):].split(b"\n")
                     for line in lines:
-                        note(line, seen, work["key"], lambda: write(request, work))
+                        note(line, seen, work["key"], cells, lambda: write(request, work))
         seen["printed"] = kept.decode("utf-8", "replace")
         return seen
 
 
-def note(line: bytes, seen: dict[str, Any], key: str, send_tests: Callable[[], None]) -> None:
-    """Take in one line of results; lines without the key, which only tests come with, are not ours but the first."""
+def note(line: bytes, seen: dict[str, Any], key: str, cells: int, send_tests: Callable[[], None]) -> None:
+    """Take in one line of results. Until the tests are sent, lines tell cell by cell how far it is; from then on they have the key, which
+    only tests come with. What is out of turn did not come from us."""
     try:
         content = json.loads(line)
     except ValueError:
-        return
-    if content.get("ran") and not seen.get("sent"):
+        content = None
+    if not isinstance(content, dict):
+        seen["forged"] = True
+    elif "sent" not in seen and content.get("begun") == seen["begun"] + 1 <= cells:
+        seen["begun"] += 1
+    elif "sent" not in seen and "cell" in content and content["cell"] == seen["begun"] not in [cell for cell, *_ in seen["failed"]]:
+        seen["failed"].append((content["cell"], content.get("error"), content.get("line")))
+    elif "sent" not in seen and content.get("ran") and seen["begun"] == cells:
         seen["sent"] = True
         send_tests()
-    elif "begun" in content and "sent" not in seen:
-        seen["begun"] = content["begun"] if isinstance(content["begun"], int) else 0
-    elif "cell" in content and "sent" not in seen and len(seen["failed"]) < MOST_CELLS:
-        seen["failed"].append((content["cell"], content.get("error"), content.get("line")))
     elif content.get("key") == key:
         if "test" in content:
             seen["said"].setdefault(content["test"], content["said"])
         if "end" in content:
             seen["end"] = "finished"
         seen |= {name: content[name] for name in ("changed", "threads", "shown") if name in content}
+    else:
+        seen["forged"] = True
 
 
 def write(channel: int, content: dict[str, Any]) -> None:
@@ -307,7 +330,7 @@ def grade(path: Path, room: Room, assignment: str | None = None, seconds: int = 
     said: dict[str, str | None] = {}
     bad = refused(cells, allowed)
     if bad:
-        result.status, result.remark = "refused", f"not run, it uses {', '.join(bad[:4])}; look at it, and --allow what is harmless"
+        result.status, result.remark = "refused", f"not run, it uses {', '.join(bad[:4])}"
     else:
         seen = room.run(cells, {name: test["code"] for name, test in tests.items()}, seconds)
         said, result.printed = seen["said"], seen["printed"]
@@ -319,14 +342,13 @@ def grade(path: Path, room: Room, assignment: str | None = None, seconds: int = 
         if name in said and said[name] is None:
             question["points"] += test["points"]
         else:
-            why = said.get(name) or "It was not reached."
-            question["failed"].append(" ".join(filter(None, [test["message"], why if name not in said or "seconds" in why else ""])))
+            question["failed"].append(why_not(test, said.get(name), cells, seconds / 4))
     result.total, result.possible = (sum(question[name] for question in result.questions.values()) for name in ("points", "possible"))
     result.seconds = round(time.monotonic() - started, 1)
     return result
 
 
-def failure(cell: Any, error: Any, line: Any, seconds: float) -> str:
+def failure(cell: int, error: Any, line: Any, seconds: float) -> str:
     """A sentence for the student; of the error its name alone, if it is one of Python's: what an error says may be a file of yours."""
     place = f" in line {line}" if isinstance(line, int) else ""
     if error == "TooLong":
@@ -335,8 +357,20 @@ def failure(cell: Any, error: Any, line: Any, seconds: float) -> str:
         how = f"ended the program{place}"
     else:
         named = isinstance(error, str) and isinstance(getattr(builtins, error, None), type)
-        how = f"failed with {'an error of its own' if not named else f'a {error}'}{place}"
-    return f"Code cell {int(cell) if isinstance(cell, int) else '?'} {how}."
+        how = f"failed with {'an error of its own' if not named else f'an {error}' if error[0] in 'AEIOU' else f'a {error}'}{place}"
+    return f"Code cell {cell} {how}."
+
+
+def why_not(test: dict[str, Any], said: str | None, cells: Iterable[str], seconds: float) -> str:
+    """A sentence for the student: the test's own, if it judged an answer. What an error says may be a file of yours, and stays here."""
+    if said is None:
+        return "It was not reached."
+    if said == too_long(seconds):
+        return f"{test['message']} {said}"
+    missing = re.fullmatch(r"NameError: name '(\w+)' is not defined", said)
+    if missing and re.search(rf"\b{missing[1]}\b", "\n".join([test["code"], *cells])):
+        return f"There is no {missing[1]} when the test runs: was it renamed, or its cell left out?"
+    return str(test["message"])
 
 
 def judge(result: Graded, seen: dict[str, Any], seconds: int) -> None:
@@ -351,11 +385,11 @@ def judge(result: Graded, seen: dict[str, Any], seconds: int) -> None:
         code = seen["exit"]
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
         remarks.append(f"it ended before it was graded ({how}){where}")
-    if seen["changed"] or seen["threads"]:
+    doubts = [f"replaced {', '.join(seen['changed'][:3])}" if seen["changed"] else "",
+              f"left {seen['threads']} threads running" if seen["threads"] else "", "spoke to the grader itself" if seen["forged"] else ""]
+    if any(doubts):
         result.status = "suspicious" if result.status == "graded" else result.status
-        remarks.append("it " + " and ".join(filter(None, [f"replaced {', '.join(seen['changed'][:3])}" if seen["changed"] else "",
-                                                         f"left {seen['threads']} threads running" if seen["threads"] else ""]))
-                       + ": its points may be its own work")
+        remarks.append(f"it {' and '.join(filter(None, doubts))}: its points may be its own work")
     if seen["size"] > KEPT:
         remarks.append(f"it printed {seen['size'] / 1e6:.1f} MB, of which {KEPT / 1e3:g} kB are kept")
     if result.cells:
@@ -373,6 +407,9 @@ def what_holds(room: Room) -> set[str]:
         return set(ast.literal_eval(room.run([probe], {}, 60, show="found")["shown"] or "[]"))
 
 
+ADVICE = {"refused": "look at it; if it is harmless, grade it with --allow NAME, for what begins with % or ! with --allow get_ipython",
+          "unreadable": "of a notebook that does not say its assignment, say it with --assignment NAME",
+          "suspicious": "look at it before you give it its points"}
 GUARDS = {"network": "reach the network", "files": "read the tests' sources, or other submissions",
           "writing": "write outside its own empty folder", "processes": "see other processes"}
 
@@ -466,7 +503,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=300, help="at most so long for one submission")
     parser.add_argument("--allow", nargs="*", default=[], metavar="NAME", help="run submissions that use this, though it is refused else")
     options = parser.parse_args(arguments)
-    print(summary(grade_folder(options.folder, options.assignment, options.seconds, options.allow)))
+    results = grade_folder(options.folder, options.assignment, options.seconds, options.allow)
+    print(summary(results))
+    for status, advice in ADVICE.items():
+        if any(result.status == status for result in results):
+            print(f"{status}: {advice}")
     print(f"Points: {options.folder / 'grades.csv'}. For each student: a .graded.json beside the notebook.")
     if names := others(options.folder):
         print(f"Not looked at, since they are no notebooks: {', '.join(names[:20])}{' …' * (len(names) > 20)}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from clt_notation import number_of, statements_in, symbols_in, words_in
+from clt_notation import number_of, numbered, statements_in, symbols_in, words_in
 from docutils import nodes
 from docutils.utils.math import tex2unichar
 from sphinx import addnodes
@@ -19,8 +19,10 @@ from sphinx.config import Config
 from sphinx.domains import Domain, ObjType
 from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import ExtensionMetadata
+from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, exercise_title
 
 FOLDER = "_static/excerpts"
+TOP = "main-content"  # the theme's name for what a page says
 SCORER = Path(__file__).parents[1] / "_templates" / "scorer.js"
 Entry = tuple[str, str, str, list[tuple[str, str]]]  # kind, name, anchor, and what is said to define it: (role, target)
 
@@ -48,12 +50,13 @@ class Places(Domain):
     """Where statements stand, where words and symbols are defined, and where glossary and notation have them."""
 
     name, label = "clt", "Places of the book"
-    object_types = {kind: ObjType(kind) for kind in (*KINDS, "defined", "word", "symbol")}
+    object_types = {kind: ObjType(kind) for kind in (*KINDS, "exercise", "defined", "word", "symbol")}
 
     def get_objects(self) -> Iterator[tuple[str, str, str, str, str, int]]:
         for page, found in entries(self.env).items():
             for kind, name, anchor, defined in found:
-                number = f", {number_of(self.env, anchor)}" if kind in KINDS else ""
+                number = number_of(self.env, anchor) if kind in KINDS else numbered(self.env, page, kind, anchor)
+                number = number and f", {number}"
                 yield f"{kind}-{anchor}", re.sub(r"\)?$", lambda end: number + end[0], name, count=1), kind, page, anchor, 0
                 for place in dict.fromkeys(filter(None, (place_of(self.env, *target) for target in defined))):
                     yield f"{kind}-{anchor}-defined-{place[1]}", name, "defined", *place, 0
@@ -76,6 +79,9 @@ def entries(env: Any) -> dict[str, list[Entry]]:
 
 
 def collect(doctree: nodes.document) -> Iterator[Entry]:
+    for task in doctree.findall(lambda node: isinstance(node, (exercise_node, exercise_enumerable_node))):
+        title = task.next_node(exercise_title)
+        yield "exercise", plain(title) if title else task["label"], task["label"], []
     for block in statements_in(doctree):
         title, slug = plain(block.next_node(nodes.title)).strip(" ()"), block["label"]
         yield block["realtype"], f"{title} ({slug})" if title else slug, slug, []
@@ -97,7 +103,7 @@ def place_of(env: BuildEnvironment, role: str, target: str) -> tuple[str, str] |
         return statement["docname"], target
     if role == "ref":
         return env.get_domain("std").data["labels"].get(target, ())[:2] or None
-    return (target, "") if role == "doc" and target in env.all_docs else None
+    return (target, TOP) if role == "doc" and target in env.all_docs else None  # without an anchor Sphinx would make one of the name
 
 
 def tidy_titles(app: Any) -> list[Any]:
@@ -124,7 +130,7 @@ def write_text(app: Sphinx, pagename: str, templatename: str, context: dict[str,
 
 
 def pieces(doctree: nodes.document) -> list[tuple[str, str]]:
-    """The words of a page without its code, cut where something begins that can be found: (anchor, words)."""
+    """The words of a page without its code, cut where something begins that can be found: (its anchors, words)."""
     found = [["", ""]]
     for anchor, part in cut(doctree):
         if anchor:
@@ -134,14 +140,14 @@ def pieces(doctree: nodes.document) -> list[tuple[str, str]]:
 
 
 def cut(node: nodes.Node) -> Iterator[tuple[str, str]]:
-    """A node in parts, each with the anchor that begins there or ""."""
+    """A node in parts, each with the anchors that begin there, apart by a space, or ""."""
     if isinstance(node, nodes.Element) and QUIET & set(node.get("classes", ())):
         return
     if not isinstance(node, nodes.Element) or isinstance(node, (nodes.math, nodes.math_block, *SILENT)):
         yield "", plain(node)
         return
     named = node.next_node(addnodes.desc_signature) if isinstance(node, addnodes.desc) else node
-    anchor = next(iter(named["ids"]), "") if named else ""
+    anchor = " ".join(named["ids"]) if named else ""
     is_statement = "realtype" in node
     begins = isinstance(node, (nodes.section, nodes.term, nodes.citation, addnodes.desc)) or is_statement or anchor.startswith("symbol-")
     yield anchor if begins else "", ""

@@ -23,9 +23,9 @@
         group.hidden = !group.querySelector(".statement:not([hidden])");
       filter.querySelector("output").textContent = `${shown} of ${entries.length} statements`;
     };
-    const reveal = () => {  // a link may lead to an entry that the filter hides
+    const reveal = () => {  // a link may lead to what the filter hides
       const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (target?.closest(".statement[hidden]")) { filter.reset(); apply(); target.scrollIntoView(); }
+      if (target?.closest("section[hidden], .statement[hidden]")) { filter.reset(); apply(); target.scrollIntoView(); }
     };
     filter.addEventListener("input", apply);
     filter.addEventListener("submit", event => event.preventDefault());

@@ -4,10 +4,16 @@ var Scorer = {
   objNameMatch: 11, objPartialMatch: 6, objPrio: { 0: 15, 1: 5, 2: -5 }, objPrioDefault: 0,
   title: 15, partialTitle: 7, term: 5, partialTerm: 2,
   score: ([, title, , description, score]) => {
-    if (!description || description.startsWith("Python")) return score;
-    const asked = cltWords(new URLSearchParams(location.search).get("q")).replace(/^\p{L}+ (?=\d+\.\d+$)/u, "");  // "Theorem 6.4"
+    if (description?.startsWith("Python")) return score;
+    const query = cltWords(new URLSearchParams(location.search).get("q"));
+    const asked = query.replace(/^\p{L}+ (?=\d+\.\d+$)/u, "");  // "Theorem 6.4"
+    if (!description) {  // a page, or a section after its page and ">"
+      const name = cltWords(title.split(" > ").pop()).replace(/^[\d.]+ /, "");
+      return name === asked ? 85 : name.startsWith(asked) ? Math.max(score, 30) : score;
+    }
     const names = title.split(/, | = |: | \(|\)/).map(cltWords);
-    const kind = { defined: 3, definition: 2, word: -1, symbol: -2 }[description.split(",")[0]] ?? 0;
+    const what = description.split(",")[0];
+    const kind = (query !== asked && query.startsWith(what) ? 5 : 0) + ({ defined: 3, definition: 2, word: -1, symbol: -2 }[what] ?? 0);
     return 20 * (names.includes(asked) ? 4 : names.some((name) => name.startsWith(asked)) ? 2 : 1) + kind + score / 100;
   },
 };
@@ -33,6 +39,8 @@ document.addEventListener("readystatechange", () => {
   const stems = asked.map((word) => new Stemmer().stemWord(word));
 
   // A place may be found by several names: its best one stays. They come worst first.
+  const parse = Search._parseQuery;
+  Search._parseQuery = (query) => parse(query.replace(/\b(can|do|does|how|i|my|should|what|when|which|why)\b/gi, " "));
   const search = Search._performSearch;
   Search._performSearch = (...query) => {
     const places = new Set();
@@ -50,7 +58,8 @@ document.addEventListener("readystatechange", () => {
     const link = item.querySelector("a");
     const page = decodeURIComponent(new URL(link.href).pathname.slice(root.pathname.length)).replace(/\.html$/, "");
     await load(page);
-    const pieces = cltTexts[page] ?? [], piece = link.hash && pieces.find(([anchor]) => anchor === decodeURIComponent(link.hash.slice(1)));
+    const pieces = cltTexts[page] ?? [], anchor = decodeURIComponent(link.hash.slice(1));
+    const piece = anchor && pieces.find(([anchors]) => anchors.split(" ").includes(anchor));
     const text = piece?.[1] || pieces.map(([, words]) => words).join(" ");
     const first = Math.min(...stems.map((stem) => text.toLowerCase().indexOf(stem)).filter((at) => at >= 0));
     const from = piece || first < 100 || first === Infinity ? 0 : text.lastIndexOf(" ", first - 80) + 1;
