@@ -212,7 +212,7 @@ def open_path(file: Any, *args: Any, **options: Any) -> Any:
     """``open`` for a submission: files by their names, and no channel by its number."""
     if isinstance(file, int):
         raise PermissionError("Given: the number of an open channel. Expected: the name of a file.")
-    return open(file, *args, **options)
+    return builtins.open(file, *args, **options)
 
 
 def line_of(wrong: BaseException) -> int | None:

@@ -19,7 +19,7 @@ from sphinx.config import Config
 from sphinx.domains import Domain, ObjType
 from sphinx.environment import BuildEnvironment
 from sphinx.util.typing import ExtensionMetadata
-from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, exercise_title
+from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, exercise_subtitle
 
 FOLDER = "_static/excerpts"
 TOP = "main-content"  # the theme's name for what a page says
@@ -80,8 +80,8 @@ def entries(env: Any) -> dict[str, list[Entry]]:
 
 def collect(doctree: nodes.document) -> Iterator[Entry]:
     for task in doctree.findall(lambda node: isinstance(node, (exercise_node, exercise_enumerable_node))):
-        title = task.next_node(exercise_title)
-        yield "exercise", plain(title) if title else task["label"], task["label"], []
+        title = task.next_node(exercise_subtitle)
+        yield "exercise", plain(title).strip(" ()") if title else task["label"], task["label"], []
     for block in statements_in(doctree):
         title, slug = plain(block.next_node(nodes.title)).strip(" ()"), block["label"]
         yield block["realtype"], f"{title} ({slug})" if title else slug, slug, []

@@ -9,12 +9,12 @@ var Scorer = {
     const asked = query.replace(/^\p{L}+ (?=\d+\.\d+$)/u, "");  // "Theorem 6.4"
     if (!description) {  // a page, or a section after its page and ">"
       const name = cltWords(title.split(" > ").pop()).replace(/^[\d.]+ /, "");
-      return name === asked ? 85 : name.startsWith(asked) ? Math.max(score, 30) : score;
+      return name === asked ? (title.includes(" > ") ? 70 : 85) : name.startsWith(asked) ? Math.max(score, 30) : score;
     }
     const names = title.split(/, | = |: | \(|\)/).map(cltWords);
     const what = description.split(",")[0];
     const kind = (query !== asked && query.startsWith(what) ? 5 : 0) + ({ defined: 3, definition: 2, word: -1, symbol: -2 }[what] ?? 0);
-    return 20 * (names.includes(asked) ? 4 : names.some((name) => name.startsWith(asked)) ? 2 : 1) + kind + score / 100;
+    return 20 * (names.includes(asked) ? 4 : names.some((name) => name.startsWith(asked)) ? 2 : what === "exercise" ? 0.1 : 1) + kind + score / 100;
   },
 };
 
