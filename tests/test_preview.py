@@ -182,6 +182,8 @@ FIRST = {  # what is looked for: the place that defines it
     "Gradient energy": "trainability/gradient-energy.html#def-structure-matrix",
     "head-floor": "trainability/gradient-energy.html#head-floor",
     "linear head": "trainability/gradient-energy.html#head-floor",
+    "The sharp bound is never worse": "trainability/gradient-energy.html#ex-sharp-lower",
+    "Mini-batch SGD": "trainability/mini-batch-sgd.html",
     "λ_min": "trainability/gradient-energy.html#residual-sandwich",
     "temperature": "foundations/fenchel-young-losses.html#fy-temperature",
 }
