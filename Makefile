@@ -39,7 +39,7 @@ site: $(STAMP) $(ASSIGNMENTS)
 # One thread a process: the tests and the kernels of the notebooks share the cores through pytest -n.
 # A notebook, a class of tests, and the rest of a file stay with one worker: cells run in order, a page is loaded once.
 test: browser site
-	@echo "Testing the package, the chapters and the website: about 25 minutes on two cores. A dot is a test that passed."
+	@echo "Testing the package, the chapters and the website: about 15 minutes on two cores. A dot is a test that passed."
 	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 1800 tests book
 

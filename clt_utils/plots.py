@@ -150,10 +150,15 @@ def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
     text = re.sub(r"\s+", " ", text).replace("xlink:href", "href").replace("#000000", "currentColor")
     text = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.4g}", text)
     text = re.sub(r' d="[^"CQ]+"', lambda path: path[0].replace(" L ", " "), text)  # points after the first are lines anyway
+    text = re.sub(r' style="[^"]*"', lambda style: re.sub("([:;]) ", r"\1", style[0]), text)
+    text = re.sub(r"translate\(([^ )]+) 0\)", r"translate(\1)", text)
     prefix = prefix or unique_prefix(text)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", text)
-    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    # thousands of letters refer to theirs; short names that do not depend on what else is there, so that frames of an explorer agree
+    short = {name: hashlib.sha256(name.encode()).hexdigest()[:5] for name in used}
+    names = {name: f"{prefix}-{short[name] if len(set(short.values())) == len(used) else name}" for name in used}
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{names[found[1]]}"' if found[1] in used else "", text)
+    text = re.sub(r'(href="|url\()#([^")]+)', lambda found: f"{found[1]}#{names[found[2]]}", text)
     text = re.sub(r"<defs> *</defs>", "", text)
     label = html.escape(" ".join(alt.split()))
     root = (f'<svg class="clt-figure" role="img" aria-label="{label}" viewBox="0 0 {width:g} {height:g}" '

@@ -143,7 +143,7 @@ def test_text_of_figures_has_the_color_of_the_page(theme, visit, address):
     for svg in page.locator("svg").all():
         assert svg.evaluate("s => getComputedStyle(s.querySelector('use[href*=DejaVu]')).fill") == body
         assert svg.evaluate("s => getComputedStyle(s.closest('.text_html')).backgroundColor") == "rgba(0, 0, 0, 0)"
-    spine = page.locator("clt-explorer svg path[style*='stroke: currentColor']").first
+    spine = page.locator("clt-explorer svg path[style*='stroke:currentColor']").first
     assert spine.evaluate("s => getComputedStyle(s).stroke") == body
 
 
