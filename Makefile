@@ -37,10 +37,11 @@ site: $(STAMP) $(ASSIGNMENTS)
 	@echo "and open http://localhost:8000"
 
 # One thread a process: the tests and the kernels of the notebooks share the cores through pytest -n.
-# A notebook, a class of tests, and the rest of a file stay with one worker: cells run in order, a page is loaded once.
+# A notebook, a class of tests, and the rest of a file stay with one worker: cells run in order, a page is loaded once. They come in the
+# order of the files; by the number of tests, as xdist would have them, a few long ones would be left for the end, and one core idle.
 test: browser site
 	@echo "Testing the package, the chapters and the website: about 15 minutes on two cores. A dot is a test that passed."
-	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope \
+	@CHROMIUM=$$($(FIND_CHROMIUM)) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadscope --no-loadscope-reorder \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 1800 tests book
 
 # The search for trouble: round after round of the tests that draw, each with a new seed, until the minutes are over or one finds something.
