@@ -141,7 +141,8 @@ def test_text_of_figures_has_the_color_of_the_page(theme, visit, address):
     page.locator("input[type=range]").first.press("End")
     body = page.evaluate("getComputedStyle(document.querySelector('main')).color")
     for svg in page.locator("svg").all():
-        assert svg.evaluate("s => getComputedStyle(s.querySelector('use[href*=DejaVu]')).fill") == body
+        letter = "[...s.querySelectorAll('use')].find(use => s.querySelector(use.getAttribute('href')).getAttribute('transform'))"
+        assert svg.evaluate(f"s => getComputedStyle({letter}).fill") == body
         assert svg.evaluate("s => getComputedStyle(s.closest('.text_html')).backgroundColor") == "rgba(0, 0, 0, 0)"
     spine = page.locator("clt-explorer svg path[style*='stroke:currentColor']").first
     assert spine.evaluate("s => getComputedStyle(s).stroke") == body
