@@ -1,6 +1,7 @@
 """JupyterLab as it comes, in a real browser: a chapter in plain Markdown reads like a chapter, and a saved explorer keeps its picture."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -76,7 +77,10 @@ def lab(tmp_path_factory):
             time.sleep(0.1)
         yield json.loads(said)["url"] + "doc/tree/"  # one document, without those that were open before
     finally:
-        server.terminate()
+        server.terminate()  # it ends its kernels; but a thread that it forgot may keep it waiting for ever
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        server.kill()
         server.wait()
 
 
