@@ -422,8 +422,7 @@ def test_a_seal_sees_every_change(tmp_path):
             read_record(file)
 
 
-@pytest.mark.parametrize("name", [name for name in RECORDED if name != "resnet18-digits-full"])
-# that one takes a minute and a half, and runs nothing that the same network on sixteen digits and the other two on all do not run
+@recorded
 def test_the_beginning_of_a_recorded_run_can_be_repeated(name, monkeypatch, tmp_path):
     monkeypatch.setattr(sweeps, "RESULTS", RESULTS)
     if (dataset := SWEEPS[name].base.dataset) != "digits":
