@@ -72,8 +72,8 @@ def fit(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int, *, loss: Lo
     require_number("weight_decay", weight_decay, "[0, ∞)")
     require_name("schedule", schedule, ("constant", "cosine"))
     require_callable("on_step", on_step, "a function (step, outputs)", optional=True)
-    # one call for all parameters: a small network spends half its time on Adam otherwise; complex ones it does not take
-    fused = all(parameter.is_floating_point() for parameter in net.parameters())
+    # one call for all parameters, where there is one: a small network spends half its time on Adam otherwise
+    fused = all(parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda") for parameter in net.parameters())
     optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay, fused=fused)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     risks = []

@@ -156,7 +156,9 @@ def svg(fig: Figure, alt: str, prefix: str | None = None) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     # thousands of letters refer to theirs; short names that do not depend on what else is there, so that frames of an explorer agree
     short = {name: hashlib.sha256(name.encode()).hexdigest()[:5] for name in used}
-    names = {name: f"{prefix}-{short[name] if len(set(short.values())) == len(used) else name}" for name in used}
+    if len(set(short.values())) < len(used):
+        short = {name: name for name in used}
+    names = {name: f"{prefix}-{short[name]}" for name in used}
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{names[found[1]]}"' if found[1] in used else "", text)
     text = re.sub(r'(href="|url\()#([^")]+)', lambda found: f"{found[1]}#{names[found[2]]}", text)
     text = re.sub(r"<defs> *</defs>", "", text)

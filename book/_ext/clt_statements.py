@@ -223,8 +223,9 @@ def source_link(app: Sphinx, docname: str, module: str, line: int) -> nodes.Node
 
 def source_pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     """One page for each module of the package, every line with an anchor, so that links to code work from anywhere."""
-    for page in Path(app.outdir, "code").rglob("*.html"):
-        if not (ROOT / page.relative_to(Path(app.outdir, "code"))).with_suffix(".py").exists():
+    written = Path(app.outdir, "code")
+    for page in written.rglob("*.html"):
+        if not (ROOT / page.relative_to(written)).with_suffix(".py").exists():
             page.unlink()  # of a module that is gone
     for path in sorted((ROOT / "clt_utils").rglob("*.py")):
         name = str(path.relative_to(ROOT))
