@@ -227,6 +227,19 @@ def test_folder_of_odd_submissions_is_graded_to_the_end(tmp_path, monkeypatch):
     assert f"{len(ODD)} submissions: " in grade.summary(list(results.values()))
 
 
+def test_tests_are_sent_only_when_all_cells_have_run():
+    seen, sent = {"begun": 0, "failed": [], "forged": False}, []
+    tell = lambda **content: grade.note(json.dumps(content).encode(), seen, "key", 2, lambda: sent.append(1))
+    tell(begun=1)
+    tell(ran=True)  # by a cell of the submission
+    assert not sent and seen["forged"]
+    tell(begun=3)
+    assert seen["begun"] == 1, "out of turn"
+    tell(begun=2)
+    tell(ran=True)
+    assert sent == [1]
+
+
 @pytest.mark.parametrize("code", [
     "import inspect", "from gc import get_objects", "eval('1')", "import sys\nsys._getframe(1)", "double.__globals__",
     "import importlib.util", "%%bash\nls", "__builtins__", "import os\nos.write(3, b'')", "from os import _exit", "import io\nio.open(3)",
