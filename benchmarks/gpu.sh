@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# What a borrowed GPU is for, in one command and under ten minutes: the package's tests on it, the benchmark, all chapters, and the
-# recordings that are missing, as far as the time goes. What comes of it lies in FOLDER: logs/, and results/ to copy into book/results/.
+# What a borrowed GPU is for, in one command and under ten minutes: the package's tests on it, the benchmark, the runs that chapters show
+# where there is none, all chapters, and the recordings that are missing, as far as the time goes. What comes of it lies in FOLDER: logs/,
+# results/ to copy into book/results/, and runs/, which `python benchmarks/runs.py collect FOLDER/runs` puts there.
 #
 #     benchmarks/gpu.sh FOLDER [--device cuda] [--minutes 9] [--chapters "book/practice/beyond.ipynb ..."] [--sweeps "NAME ..."] [--quick]
 #
-# --quick makes it a rehearsal that a processor finishes: the benchmark's small cases only. `--sweeps none` records nothing.
+# --quick makes it a rehearsal that a processor finishes: the benchmark's small cases only, and no runs. `--chapters none` runs none, and
+# `--sweeps none` records nothing on whole data sets either.
 # A step that fails or takes too long is named at the end, does not stop the others, and makes the exit status 1.
 #
 # The machine needs Python with torch and torchvision that see the GPU, and no network: what else is imported comes along in a folder
@@ -12,7 +14,7 @@
 #
 #     pip download -d wheels --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 --platform manylinux_2_28_x86_64 \
 #         numpy scipy scikit-learn matplotlib ipython ipywidgets ipykernel nbformat nbclient nbval tqdm joblib filelock entmax \
-#         pytest hypothesis networkx pyyaml
+#         pytest pytest-xdist hypothesis networkx pyyaml
 #
 # and, to compare with the peers, by `pip download -d wheels --no-deps` what requirements.txt beside this file names. The data sets of
 # the missing recordings lie in $CLT_CACHE/data; FOLDER/cache is CLT_CACHE unless that is set. PYTHON names the interpreter.
@@ -91,13 +93,19 @@ usable=$?
 
 if ((usable == 0)); then
     # The tests first, since what follows means little without them.
-    step tests 150 "$python" -m pytest -q -p no:cacheprovider tests/test_devices.py -k "${device%%:*}"
+    step tests 150 "$python" -m pytest -q -p no:cacheprovider -n 4 tests/test_devices.py -k "${device%%:*}"
+
+    [[ -n $quick ]] || step runs 120 "$python" benchmarks/runs.py run "$folder/runs" --small
 
     # shellcheck disable=SC2086  # none or one word
     step benchmark 240 "$python" benchmarks/structure.py --device "$device" --folder "$folder/results" $quick
 
+    # Four kernels at a time: they are small, and wait for their processor more than for the card.
     # shellcheck disable=SC2086  # a list of files
-    step chapters 300 "$python" -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $chapters
+    [[ $chapters = none ]] || step chapters 300 "$python" -m pytest -q -p no:cacheprovider -n 4 --dist loadscope \
+        --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $chapters
+
+    [[ -n $quick || $sweeps = none ]] || step whole-data 600 "$python" benchmarks/runs.py run "$folder/runs"
 
     # Killed in the middle, a sweep goes on from its finished runs, which are kept in \$CLT_CACHE: carry that folder to the next machine.
     if [[ -z $sweeps ]]; then

@@ -6,7 +6,6 @@ Peers that are not installed are left out, and said so; ``requirements.txt`` bes
     python benchmarks/structure.py                  # every case; writes book/results/structure-benchmark.json
     python benchmarks/structure.py --quick          # LeNet and Model B only; prints, writes nothing
     python benchmarks/structure.py --device cuda    # on a GPU, with cases of its own; writes structure-benchmark-cuda.json
-    python benchmarks/structure.py --count          # counts again what the record of the first edition's GPU says of arithmetic
 """
 
 import argparse
@@ -31,12 +30,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from clt_utils.models import build
-from clt_utils.provenance import device_name, precision, processor, read_record, write_record
+from clt_utils.provenance import device_name, precision, processor, write_record
 from clt_utils.structure import probe, structure_matrix
 from clt_utils.training import find_device
 
 RESULTS = Path(__file__).parents[1] / "book" / "results"
-FIRST_EDITION = RESULTS / "structure-h100-first-edition.json"
 RECORDS = {"cpu": "structure-benchmark.json", "cuda": "structure-benchmark-cuda.json"}
 CASES = [("lenet", 1, 28, 10, (1, 16, 64)), ("model-b", 1, 28, 10, (1, 16, 64)), ("resnet18", 3, 32, 10, (1, 16, 64)),
          ("resnet18", 3, 32, 100, (1,)), ("vit", 3, 32, 10, (1, 16, 64))]
@@ -56,9 +54,11 @@ class Processor:
         device: Where models and inputs live.
         cases: What is measured.
         numbers: How many numbers of a Jacobian a method may hold at once.
+        patience: A method that took so many milliseconds in one case is not repeated again.
+        warm_ups: Calls before those that count.
     """
 
-    cases, numbers = CASES, 2.5e8
+    cases, numbers, patience, warm_ups = CASES, 2.5e8, float("inf"), 1
 
     def __init__(self, device):
         self.device = device
@@ -88,7 +88,8 @@ class Processor:
 class Card(Processor):
     """A GPU: calls return before their work is done, and torch counts what it holds there."""
 
-    cases = CUDA_CASES
+    # a card is borrowed; and the engine's second call has larger blocks than its first, whose new shapes take the card's libraries seconds
+    cases, patience, warm_ups = CUDA_CASES, 2000.0, 2
 
     def __init__(self, device):
         super().__init__(device)
@@ -99,6 +100,8 @@ class Card(Processor):
         torch.cuda.synchronize(self.device)
 
     def too_long(self, method, batch, numbers):
+        if method == "per_parameter":
+            return "takes many seconds, as it goes parameter by parameter"
         slow = batch > 64 and method in ("one_by_one", "batched_grads", "curvlinops")
         return "takes many seconds, as it goes sample by sample" if slow else None
 
@@ -330,25 +333,6 @@ def operations(run, *args):
     return counter.total
 
 
-def count_one_sample(name, channels, size, K):
-    """GFLOP of one sample, of the methods with the same arithmetic in the first edition; it grows in proportion to the samples."""
-    model, x = problem(name, channels, size, K, 1)
-    structure_matrix(model, x)  # the first call learns the graph
-    matrices = operations(lambda: structure_matrix(model, x, verify="none"))
-    return {"data_sweeps": operations(data_sweeps, model, x) / 1e9, "ours": matrices / 1e9}
-
-
-def count_again(file=FIRST_EDITION):
-    """Write into the record of the first edition's GPU, which has times alone, how much arithmetic its cases take."""
-    record = read_record(file)
-    shapes = {(name, K): (channels, size) for name, channels, size, K, _ in CUDA_CASES}
-    counted = functools.cache(lambda name, K: count_one_sample(name, *shapes[name, K], K))
-    for case in record["cases"]:
-        one = counted(case["model"], case["K"])
-        case["gflop"] = {method: float(f"{case['batch'] * gflop:.6g}") for method, gflop in one.items()}
-    write_record(file, record)
-
-
 def measure(case, repeats, machine, memory=True):
     """One row of the record: a case with all methods that fit it."""
     name, _, _, K, batch = case
@@ -358,11 +342,13 @@ def measure(case, repeats, machine, memory=True):
     error: dict[str, float] = {}
     for method in METHODS.keys() - skipped:
         try:
-            found = METHODS[method](model, x)  # also a warm-up
-        except (NotImplementedError, RuntimeError, AssertionError) as reason:
+            for _ in range(machine.warm_ups):
+                found = METHODS[method](model, x)
+        except (NotImplementedError, RuntimeError, AssertionError, ImportError) as reason:
             if method not in LIBRARIES and not isinstance(reason, torch.OutOfMemoryError):
                 raise
-            skipped[method] = f"does not know this model: {str(reason).splitlines()[0][:120]}"
+            what = "cannot be imported" if isinstance(reason, ImportError) else "does not know this model"
+            skipped[method] = f"{what}: {str(reason).splitlines()[0][:120]}"
             continue
         if found is not None:
             error[method] = float((found[:2].double().to(truth.device) - truth).abs().max() / truth.abs().max())
@@ -370,8 +356,10 @@ def measure(case, repeats, machine, memory=True):
     times: dict[str, list[float]] = {m: [] for m in chosen}
     for _ in range(repeats):
         for method in chosen:
-            times[method].append(machine.milliseconds(METHODS[method], model, x))
-    row = {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()), "repeats": repeats,
+            if sum(times[method]) <= machine.patience:
+                times[method].append(machine.milliseconds(METHODS[method], model, x))
+    row = {"model": name, "K": K, "batch": batch, "parameters": sum(p.numel() for p in model.parameters()),
+           "repeats": {m: len(t) for m, t in times.items()},
            **summary(times), "error": {m: float(f"{e:.1e}") for m, e in error.items()}, "skipped": skipped,
            "gflop": {m: round(operations(METHODS[m], model, x) / 1e9, 6) for m in COUNTED}}
     return row | ({"peak_mb": machine.megabytes(case, row, model, x)} if memory else {})
@@ -446,10 +434,7 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with its own cases and its own record")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the record goes")
-    parser.add_argument("--count", action="store_true", help="count, and measure nothing")
     options = parser.parse_args(arguments)
-    if options.count:
-        return count_again()
     torch.set_num_threads(options.threads)
     device = find_device(options.device)
     machine, file = MACHINES[device.type](device), options.folder / RECORDS[device.type]

@@ -303,7 +303,8 @@ def live_or_recorded(sweep: Sweep, point: dict[str, Any], progress: bool = True)
     found = [trace for trace in map(Trace.from_dict, read_record(ON_A_GPU)["runs"]) if _alike(trace.config, config)]
     if found:
         facts = found[0].provenance
-        return found[0], f"No GPU here. Recorded on {facts['device']}, in {facts['seconds']:.0f} s at most, as others shared the card."
+        how = f" and {facts['memory_mb']:,.0f} MB" if facts["alone"] else " at most, as others shared the card"
+        return found[0], f"No GPU here. Recorded on {facts['device']}, in {facts['seconds']:.0f} s{how}."
     trace = sweep[point][0]
     return trace, f"No GPU here, and none when it was recorded, in {trace.provenance['seconds']:.0f} s of one core of a processor."
 
@@ -483,7 +484,7 @@ SWEEPS = {sweep.name: sweep for sweep in [
     # steps below and above the limit that the first structure matrices name
     *(Sweep(f"step-{base.model}-digits", base.replace(probes=20), loss=["cross-entropy", "squared"], of_limit=OF_LIMIT,
             seed=range(seeds))
-      for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_VIT, 10))),
+      for base, seeds in ((TrainConfig.mini(device="cpu"), 10), (_VIT, 10), (_RESNET18, 3))),
     # the paper's data sets at their own size: sixteen images of each, and LeNet on all; a hundred outputs cost ten times as much
     *(Sweep(f"{model}-{dataset}", TrainConfig.mini(model=model, dataset=dataset, learning_rate=step, probes=probes[dataset == "cifar100"]),
             loss=["cross-entropy", "squared"], seed=range(5))

@@ -6,6 +6,7 @@ The truth is plain autograd, one sample alone and one output at a time.
 import copy
 import random
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,16 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from clt_utils.structure import engine, gradient_correlation, gradient_energy, graph, matrix_free_eigenvalues, probe, structure_matrix
+from clt_utils.structure import (
+    engine,
+    gradient_correlation,
+    gradient_energy,
+    graph,
+    matrix_free_eigenvalues,
+    probe,
+    rules,
+    structure_matrix,
+)
 
 
 def truth(model, inputs):
@@ -290,6 +300,17 @@ def test_batch_statistics_after_a_measurement_without_them():
     with pytest.raises(ValueError, match="interact"):
         structure_matrix(net.train(), torch.randn(4, 3).double())
     assert (net.mean == 0).all()
+
+
+def test_batch_norm_as_a_gpu_names_what_it_saved():
+    """cuDNN's node is torch's own but for the name of ε; no processor has one, so here it is a list of what it says there."""
+    layer, x = nn.BatchNorm1d(3).double().eval(), torch.randn(4, 3, 5).double()
+    layer.running_mean.copy_(torch.randn(3)), layer.running_var.copy_(torch.rand(3) + 0.1)
+    node, g = layer(x).grad_fn, torch.randn(2, 4, 3, 5).double()[:, None]
+    saved = {name: getattr(node, f"_saved_{name}") for name in ("training", "input", "weight", "running_mean", "running_var", "eps")}
+    cudnn = SimpleNamespace(**{f"_saved_{'epsilon' if name == 'eps' else name}": value for name, value in saved.items()})
+    site = SimpleNamespace(wants=("data", None, None), param=lambda index: False)
+    assert torch.equal(rules.batch_norm(cudnn, g, site)[0], rules.batch_norm(node, g, site)[0])
 
 
 def test_sorted_batches_in_every_order(seed):

@@ -334,7 +334,8 @@ def batch_norm(node: Node, g: Tensor, site: Site) -> Sequence[Entry]:
         return call(node, [g] + [None] * (len(node._input_metadata) - 1), site)
     x, w = node._saved_input, node._saved_weight
     shape = (-1, *[1] * (x.dim() - 2))
-    rstd = torch.rsqrt(node._saved_running_var + node._saved_eps).reshape(shape)
+    eps = node._saved_eps if hasattr(node, "_saved_eps") else node._saved_epsilon  # torch's own node, and cuDNN's on a GPU
+    rstd = torch.rsqrt(node._saved_running_var + eps).reshape(shape)
     out: list[Entry] = [g * (rstd if w is None else rstd * w.reshape(shape)) if site.wants[0] else None, None, None]
     if site.param(1):
         normal = (x - node._saved_running_mean.reshape(shape)) * rstd
