@@ -212,7 +212,7 @@ def time_against_arithmetic(machines: dict[str, tuple[dict[str, Any], float]]) -
 
     Args:
         machines: The title of each panel -> (methods, roof). ``methods`` has for each label two lists, GFLOP and milliseconds of its
-            cases; ``roof`` is how many GFLOP the machine does in a second at best. Below the line that it draws nothing can be.
+            cases; ``roof`` is how many GFLOP a second the machine showed; hardly anything can lie far below the line that it draws.
 
     Returns:
         A matplotlib figure.
