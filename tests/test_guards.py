@@ -313,6 +313,35 @@ def test_batch_norm_as_a_gpu_names_what_it_saved():
     assert torch.equal(rules.batch_norm(cudnn, g, site)[0], rules.batch_norm(node, g, site)[0])
 
 
+class Kinked(nn.Module):
+    """Where the first input is positive, a unit at a kink, whose side is one among others and another alone, as rounding may have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
+
+    def forward(self, x):
+        h = self.a(x)
+        unit = torch.relu(h[:, :1] - h[:, :1].detach() + (1e-13 if len(x) > 1 else -1e-13))
+        return self.b(h) + unit * (x[:, :1] > 0)
+
+
+def test_a_unit_at_a_kink_is_no_disagreement_unless_all_samples_have_one():
+    net, x = Kinked(), torch.randn(5, 3).double()
+    x[:, 0] = -x[:, 0].abs()
+    without = structure_matrix(net, x, chunk=5)
+    for b in range(5):
+        x[b, 0] *= -1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            A = structure_matrix(net, x, chunk=5, verify="all")
+        assert A[b].shape == without[b].shape and not torch.allclose(A[b], structure_matrix(net, x[b:b + 1])[0])
+        x[b, 0] *= -1
+    x[:, 0] = x[:, 0].abs()
+    with pytest.warns(UserWarning, match="disagree"):
+        structure_matrix(net, x, chunk=5)
+
+
 def test_sorted_batches_in_every_order(seed):
     torch.manual_seed(seed)
     net, inputs = network(["sorted and restored"]), batch(5)
