@@ -60,6 +60,10 @@ def test_the_healthy_are_told_nothing(seed):
     assert not report.advice and not report.problems and "Nothing stands out" in report.verdict()[2]
 
 
+ROUNDING = 1e-5
+"""A cure that changes nothing, as where conflicting labels are ordered, may still round differently, here and there for the worse."""
+
+
 def test_no_cure_makes_a_model_worse(ward):
     """On samples that neither training nor the report saw; for what a rule names first it is better, beyond three standard errors."""
     for name, (patient, report) in ward.items():
@@ -69,7 +73,7 @@ def test_no_cure_makes_a_model_worse(ward):
             with torch.no_grad():
                 before, after = (cross_entropy(net(x), y, reduction="none") for net in (patient.model, cured))
             change, error = (after - before).mean().item(), ((after - before).std() / len(y) ** 0.5).item()
-            assert change <= 2 * error, f"{rule!r} on {name}: the risk rises by {change:.3g} ± {error:.2g}. Mend the rule's advice."
+            assert change <= 2 * error + ROUNDING, f"{rule!r} on {name}: the risk rises by {change:.3g} ± {error:.2g}. Mend the advice."
             if FIRST.get(name) == rule not in ("copies in the test", "conflicting labels"):
                 assert change < -3 * error, f"{rule!r} does not help with {name}: {change:.3g} ± {error:.2g}."
 
