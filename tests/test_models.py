@@ -50,6 +50,15 @@ def test_parameters_counted_by_hand():
     assert count(build("vit", 10, 1, 16, 2, width)) == 17 * width + (tokens + 1) * width + 2 * layer + 2 * width + 10 * (width + 1)
 
 
+@pytest.mark.parametrize(("name", "size"), {"model-a": 5.503248, "model-b": 5.503248, "lenet": 8.919649, "resnet18": 111.776324,
+                                            "vit": 92.125624}.items())
+def test_a_seed_gives_the_network_of_the_records(name, size):
+    """The Euclidean norm of all first weights, as recorded: a library that draws them otherwise makes every record another run's."""
+    torch.manual_seed(0)
+    weights = torch.cat([p.detach().flatten() for p in build(name, 10, 1, 16).parameters()])
+    assert weights.double().norm().item() == pytest.approx(size, rel=1e-6)
+
+
 def test_model_b_is_model_a_plus_identities(seed):
     torch.manual_seed(seed)
     model, same = build("model-b", 4, 1, 8, depth=3, width=5), build("model-a", 4, 1, 8, depth=3, width=5, skip=True)
